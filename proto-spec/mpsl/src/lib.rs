@@ -1,0 +1,1 @@
+//! MPSL, the end-to-end layer: sans-IO.
