@@ -1,1 +1,5 @@
-//! Placeholder module documentation.
+//! The endpoint's logic, sans-IO: attachment, session, channels, files. The same code runs in the programs and in the
+//! simulator; it never touches a socket, a file or a clock.
+
+pub mod command;
+pub mod event;
