@@ -3,3 +3,6 @@
 
 pub mod command;
 pub mod event;
+pub mod security;
+
+pub use sealcast_mpsl::{JoinCode, Suite};
