@@ -1,0 +1,9 @@
+//! relayd: a relay node with gateway and broker embedded.
+//!
+//! This crate is the IO shell: sockets, clocks, files and randomness live here; decisions are made by the sans-IO
+//! crates beneath it. It never links the end-to-end layer, so it cannot read what it relays.
+
+pub mod clock;
+pub mod gateway;
+pub mod store;
+pub mod tls;
