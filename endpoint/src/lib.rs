@@ -1,1 +1,32 @@
-//! Placeholder module documentation.
+//! The client library of Sealcast: finds a node, logs in, carries a session, moves files. A tokio shell around
+//! `sealcast-endpoint-core`, which holds all of the logic.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), sealcast_endpoint::Error> {
+//! use sealcast_endpoint::{Invite, JoinCode, Mesh, Options, Session};
+//! let text = std::fs::read_to_string("invite.toml").expect("the invite file");
+//! let mesh = Mesh::from_invite(Invite::parse(&text).expect("an invite"), None)?;
+//! let code: JoinCode = "483-920-117 lucky-otter-plaza".parse().expect("a join code");
+//! let mut session = Session::join(mesh, code, None, Options::new("Ada", "/tmp".into())).await?;
+//! while let Some(event) = session.next_event().await {
+//!     println!("{event:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod credential;
+mod error;
+mod mesh;
+mod session;
+
+pub use credential::{Credential, login, logout};
+pub use error::{Error, ErrorKind};
+pub use mesh::Mesh;
+pub use proto_spec::invite::{Invite, InviteError, InviteNode};
+pub use proto_spec::ticket::Role;
+pub use proto_spec::{SenderNumber, SessionId};
+pub use sealcast_endpoint_core::command::Command;
+pub use sealcast_endpoint_core::event::{self, Event};
+pub use sealcast_endpoint_core::{JoinCode, Suite};
+pub use session::{Accept, Commander, Options, Session};
