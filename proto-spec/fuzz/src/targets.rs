@@ -1,0 +1,74 @@
+// The bodies of the fuzz targets, shared with the tests that replay the corpora.
+//
+// Each decodes arbitrary bytes; whatever decodes must encode to the very same bytes [CON-2], and nothing may panic
+// [CON-5]. Textual forms (claims, invite) have many encodings: there a second round must be stable.
+
+use proto_spec::frame::{ControlFrame, DataHeader, FrameHeader, FrameType};
+use proto_spec::invite::Invite;
+use proto_spec::packet::RecordHeader;
+use proto_spec::ticket::{Claims, Footer};
+use proto_spec::{Wire, probe};
+
+/// Every target by name; a corpus folder and a binary of the same name belong to each.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("frame", frame),
+    ("record_header", record_header),
+    ("claims", claims),
+    ("invite", invite),
+    ("probe", probe_question),
+];
+
+/// One value of `T`: decodes to what encodes to the same bytes.
+#[allow(dead_code)]
+fn canonical<T: Wire>(bytes: &[u8]) {
+    if let Ok(value) = T::from_bytes(bytes) {
+        assert_eq!(value.to_bytes(), bytes, "two encodings of one value");
+    }
+}
+
+/// A whole frame of any type.
+pub fn frame(bytes: &[u8]) {
+    let Ok(Some(header)) = FrameHeader::peek(bytes) else { return };
+    let Some(whole) = bytes.get(..header.frame_length()) else { return };
+    let body = &whole[proto_spec::frame::HEADER_LENGTH..];
+    let mut out = Vec::new();
+    if header.frame_type == FrameType::Data {
+        let Ok((data, packet)) = DataHeader::parse(body) else { return };
+        data.put(&mut out, |out| out.extend_from_slice(packet));
+    } else {
+        let Ok(frame) = ControlFrame::decode(header.frame_type, body) else { return };
+        frame.put(&mut out);
+    }
+    assert_eq!(out, whole, "two encodings of one frame");
+}
+
+/// The header of an MPSL record.
+pub fn record_header(bytes: &[u8]) {
+    canonical::<RecordHeader>(bytes);
+}
+
+/// A ticket's payload and footer.
+pub fn claims(bytes: &[u8]) {
+    if let Ok(claims) = serde_json::from_slice::<Claims>(bytes) {
+        let text = serde_json::to_vec(&claims).expect("plain data");
+        assert_eq!(serde_json::from_slice::<Claims>(&text).expect("our own claims"), claims);
+    }
+    let _ = serde_json::from_slice::<Footer>(bytes);
+}
+
+/// An invite file.
+pub fn invite(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(invite) = Invite::parse(text) {
+        assert_eq!(Invite::parse(&invite.to_text()).expect("our own invite"), invite);
+    }
+}
+
+/// A probe.
+pub fn probe_question(bytes: &[u8]) {
+    if let Some(question) = bytes.first_chunk() {
+        if let Some(answer) = probe::answer(question) {
+            assert_eq!(answer[8..], question[8..]);
+        }
+    }
+}

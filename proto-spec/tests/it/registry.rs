@@ -1,0 +1,53 @@
+//! The tables of `spec/registry.md` and the code hold the same code points \[ERR-1\], \[ERR-2\], \[CON-7\].
+
+use proto_spec::frame::FrameType;
+use proto_spec::{Refusal, TrafficClass};
+
+/// The rows of the table under a heading, each split into its cells.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let registry = include_str!("../../spec/registry.md");
+    let section = registry.split("\n## ").find(|section| section.starts_with(heading)).expect(heading);
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[test]
+fn frame_types() {
+    let code: Vec<_> =
+        FrameType::ALL.iter().map(|kind| (format!("0x{:02x}", *kind as u8), format!("{kind:?}"))).collect();
+    let spec: Vec<_> = table("Frame types").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    assert_eq!(code, spec);
+}
+
+#[test]
+fn refusals() {
+    let code: Vec<_> = Refusal::ALL
+        .iter()
+        .map(|refusal| {
+            let resumable = if refusal.resumable() { "yes" } else { "no" };
+            vec![(*refusal as u16).to_string(), refusal.label().to_owned(), resumable.to_owned()]
+        })
+        .collect();
+    assert_eq!(code, table("Refusals"));
+    for refusal in Refusal::ALL {
+        assert_eq!(Refusal::from_code(*refusal as u16), Some(*refusal));
+        assert!(refusal.sentence().ends_with('.'), "{refusal:?} has no whole sentence");
+    }
+}
+
+#[test]
+fn traffic_classes() {
+    let code: Vec<_> = TrafficClass::ALL
+        .iter()
+        .map(|class| vec![(*class as u8).to_string(), class.name().to_owned()])
+        .collect();
+    assert_eq!(code, table("Traffic classes"));
+}
+
+#[test]
+fn application_protocols() {
+    let code = [proto_spec::alpn::ATTACH, proto_spec::alpn::GRPC, proto_spec::alpn::HTTP1]
+        .map(|alpn| format!("`{}`", std::str::from_utf8(alpn).unwrap()));
+    let spec: Vec<_> = table("Application protocols").into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(spec, code);
+}
