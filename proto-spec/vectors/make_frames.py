@@ -3,6 +3,7 @@
 import json
 import pathlib
 import struct
+import sys
 
 u8, u16, u32, u64 = (lambda v, f=f: struct.pack(">" + f, v) for f in "BHIQ")
 var = lambda b: u16(len(b)) + b
@@ -51,4 +52,10 @@ add("data", 0x10, u8(0x2C) + u16(4) + u8(1) + u16(1) + u16(2) + u32(78) + b"px",
     replace=[2, 78, False], packet=b"px".hex())
 
 text = "[\n" + ",\n".join("  " + json.dumps(v) for v in out) + "\n]\n"
-pathlib.Path(__file__).with_name("frames.json").write_text(text)
+path = pathlib.Path(__file__).with_name("frames.json")
+if sys.argv[1:] != ["--check"]:
+    path.write_text(text)
+elif path.read_text() != text:
+    sys.exit(f"{path.name} is not what the clauses give: run {sys.argv[0]} and read the difference")
+else:
+    print(f"{len(out)} frames are as the clauses give them")
