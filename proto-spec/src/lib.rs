@@ -9,6 +9,7 @@ pub mod error;
 pub mod frame;
 pub mod id;
 pub mod invite;
+pub mod mpsl;
 pub mod packet;
 pub mod probe;
 pub mod ticket;
