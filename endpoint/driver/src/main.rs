@@ -1,3 +1,8 @@
-//! Placeholder.
+//! Many endpoints in one process, for the lab and for load tests; never shipped. Not built yet, and says so.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eprintln!("the endpoint driver is not built yet: start `sealcast --json` once for each endpoint.");
+    ExitCode::FAILURE
+}
