@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask demo | test | bench`.
 
+mod bench;
 mod test;
 
 use std::process::ExitCode;
@@ -17,11 +18,14 @@ struct Arguments {
 enum Chore {
     /// Run the whole test suite
     Test(test::Arguments),
+    /// Measure, and print each figure beside its target
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
+        Chore::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {
         Ok(code) => code,
