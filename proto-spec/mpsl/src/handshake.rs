@@ -16,6 +16,9 @@ mod joiner;
 mod leader;
 mod transcript;
 
+#[cfg(test)]
+mod vectors;
+
 
 use proto_spec::DecodeError;
 use proto_spec::mpsl::DISPLAY_NAME_MAX;
