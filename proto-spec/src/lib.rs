@@ -4,6 +4,7 @@
 //! decoder refuses by length before it allocates and never panics on any input.
 
 pub mod alpn;
+pub mod checkpoint;
 pub mod coding;
 pub mod error;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod packet;
 pub mod probe;
 pub mod ticket;
 pub mod time;
+pub mod tombstone;
 
 pub use coding::{DecodeError, Reader, Wire};
 pub use error::Refusal;
