@@ -1,0 +1,852 @@
+//! One endpoint's session: the handshake's other half, group keys and records behind one sans-IO face.
+//!
+//! ```text
+//!  handle_packet (handshake, pairwise)  -.                        .-> poll_event (Transmit, ...)
+//!  handle_timeout                        |-> Session, one owner  -|
+//!  admit, remove, ...                   -'                        '-> poll_timeout
+//!  seal, open, carry: directly, on the caller's buffers
+//! ```
+//! Drive it so: one input, then every event, then the next deadline. It never opens a socket, reads a clock or draws
+//! the system's randomness; it never decides who is admitted or what a member may do.
+
+use std::collections::VecDeque;
+
+use proto_spec::frame::Destination;
+use proto_spec::mpsl::epoch::{ChannelBase, Heartbeat, Notice, SessionRecord};
+use proto_spec::mpsl::roster::Roster;
+use proto_spec::packet::{PacketKind, RecordHeader};
+use proto_spec::{
+    DecodeError, EpochId, Now, Reader, SenderNumber, SessionNumber, StreamId, Timestamp, TrafficClass, Wire,
+};
+use rand_chacha::ChaCha20Rng;
+use thiserror::Error;
+
+use crate::code::JoinCode;
+use crate::group::bases::OwnBases;
+use crate::group::epoch::EpochKeys;
+use crate::group::leader::LeaderGroup;
+use crate::group::member::MemberGroup;
+use crate::group::roster::HeldRoster;
+use crate::group::{Identity, Inbound, Installed, Joiner, Outgoing, PacketError};
+use crate::handshake::{
+    self, CodesFull, Established, HandshakeError, LeaderEvent, LeaderSetup, LeaderStep, clean_display_name,
+};
+use crate::keys::MemberKey;
+use crate::record::open::Opener;
+use crate::record::seal::Sealer;
+use crate::record::{OpenError, Opened, RECORD_PREFIX_LENGTH, SESSION_STREAM, SealError, Sealing, Shape};
+
+pub use proto_spec::mpsl::Role;
+
+/// Records of a newer epoch that wait for its installation, in bytes: about a second of a fast sender.
+pub const HOLD_BYTES_MAX: usize = 256 * 1024;
+/// What a held record costs beside its bytes; keeps the number of tiny ones bounded too.
+const HOLD_OVERHEAD: usize = 64;
+
+/// What happened, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// Send a packet.
+    Transmit {
+        /// To whom.
+        to: Destination,
+        /// In which class.
+        class: TrafficClass,
+        /// A whole packet, from its kind byte on.
+        packet: Vec<u8>,
+    },
+    /// Leader: somebody knows a code. Ask the user, then `admit` or `refuse`.
+    JoinerProved {
+        /// Its number.
+        number: SenderNumber,
+        /// What it calls itself.
+        name: String,
+        /// What the code was made for.
+        role: Role,
+    },
+    /// Leader: a joiner waited too long for a decision, or gave way to others.
+    JoinerExpired {
+        /// Its number.
+        number: SenderNumber,
+    },
+    /// Leader: somebody sent a wrong proof.
+    GuessFailed {
+        /// The code.
+        code: SessionNumber,
+        /// Who sent it.
+        from: SenderNumber,
+        /// Guesses left; at 0 the code is burnt.
+        left: u8,
+    },
+    /// Leader: a joiner has used the code.
+    CodeSpent {
+        /// The code.
+        code: SessionNumber,
+    },
+    /// Leader: the code's time is over.
+    CodeExpired {
+        /// The code.
+        code: SessionNumber,
+    },
+    /// Leader: a joiner's handshake ended.
+    HandshakeFailed {
+        /// Its number.
+        from: SenderNumber,
+        /// Why.
+        reason: HandshakeError,
+    },
+    /// Member: we are in the roster for the first time.
+    Joined,
+    /// The roster has changed.
+    RosterChanged {
+        /// New members.
+        joined: Vec<SenderNumber>,
+        /// Members that left or were removed.
+        gone: Vec<SenderNumber>,
+    },
+    /// Everything is sealed under this epoch from here on. Call `state_bases`, drain `poll_held`, and carry what is
+    /// not acknowledged once its own epoch's grace is over.
+    EpochInstalled {
+        /// The epoch.
+        epoch: EpochId,
+        /// Somebody left or was removed: older records do not open directly any more, carry at once.
+        left_or_removed: bool,
+    },
+    /// A member stated where its channels stand in the newest epoch. Channels not named start at 0.
+    Bases {
+        /// The member.
+        sender: SenderNumber,
+        /// The epoch.
+        epoch: EpochId,
+        /// Its channels.
+        bases: Vec<ChannelBase>,
+    },
+    /// Every member holds our base statement of this epoch.
+    BasesHeld,
+    /// Leader: every member's heartbeat is on an epoch without the removed member.
+    RemovalComplete {
+        /// The removed member.
+        number: SenderNumber,
+    },
+    /// A private message between leader and member.
+    Private {
+        /// From whom.
+        from: SenderNumber,
+        /// The upper layer's kind.
+        kind: u8,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Leader: a member says that it leaves; it has been taken out.
+    MemberLeft {
+        /// The member.
+        number: SenderNumber,
+    },
+    /// Leader: a member was absent for ten minutes; it has been taken out.
+    MemberAbsent {
+        /// The member.
+        number: SenderNumber,
+    },
+    /// Member: the leader's user said no.
+    Refused,
+    /// Member: the leader has taken us out.
+    Removed,
+    /// Member: the leader has ended the session.
+    Ended,
+    /// Member: 30 seconds without an answer; nothing can be sealed.
+    Silenced,
+    /// Member: the leader answers; records can be sealed.
+    Resumed,
+}
+
+/// A call that does not fit. The culprit is the caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum CallError {
+    /// Only the leader can.
+    #[error("only the session's leader can do this")]
+    NotLeader,
+    /// No joiner waits, or no member has, this number.
+    #[error("nobody here has number {0}")]
+    Unknown(SenderNumber),
+    /// As many members as a session may have.
+    #[error("the session is full")]
+    Full,
+    /// As many codes as may be open.
+    #[error(transparent)]
+    Codes(#[from] CodesFull),
+}
+
+/// A record of a newer epoch that has waited; give it to `open` again.
+#[derive(Debug)]
+pub struct HeldRecord {
+    /// The data frame's sender.
+    pub sender: SenderNumber,
+    /// The data frame's class.
+    pub class: TrafficClass,
+    /// The packet, unopened.
+    pub packet: Vec<u8>,
+    epoch: EpochId,
+}
+
+/// One endpoint's session. Keys are erased when dropped.
+pub struct Session {
+    identity: Identity,
+    key: MemberKey,
+    rng: ChaCha20Rng,
+    role: Side,
+    sealer: Sealer,
+    opener: Opener,
+    bases: OwnBases,
+    bases_held: bool,
+    /// Whether `Resumed` was said last, or `Silenced`.
+    live: bool,
+    over: bool,
+    hold: VecDeque<HeldRecord>,
+    hold_bytes: usize,
+    now: Timestamp,
+    events: VecDeque<Event>,
+}
+
+/// What we are in the group. A deputy's take-over turns one into the other.
+enum Side {
+    Leader { group: LeaderGroup, handshake: handshake::Leader },
+    Member(MemberGroup),
+}
+
+impl Session {
+    /// Opens a session as its creator and leader, alone in the first epoch.
+    pub fn create(now: Now, identity: Identity, mut rng: ChaCha20Rng) -> Session {
+        let identity = Identity { name: clean_display_name(&identity.name), ..identity };
+        let key = MemberKey::generate(&mut rng);
+        let handshake = handshake::Leader::new(LeaderSetup {
+            session: identity.session,
+            number: identity.number,
+            suite: identity.suite,
+            member_key: key.clone(),
+            display_name: identity.name.clone(),
+        });
+        let (group, installed) = LeaderGroup::create(now.mono, &identity, &key, &mut rng);
+        let mut session = Session::new(now, identity, key, rng, Side::Leader { group, handshake });
+        session.live = true;
+        session.install(installed);
+        session
+    }
+
+    /// Continues after a joiner's handshake: a member without an epoch until the leader admits it.
+    pub fn joined(now: Now, identity: Identity, established: Established, rng: ChaCha20Rng) -> Session {
+        let Established { pairwise, member_key, leader, leader_key, .. } = established;
+        let group = MemberGroup::new(now.mono, pairwise, member_key.public(), leader, leader_key);
+        let mut session = Session::new(now, identity, member_key, rng, Side::Member(group));
+        session.pump();
+        session
+    }
+
+    fn new(now: Now, identity: Identity, key: MemberKey, rng: ChaCha20Rng, role: Side) -> Session {
+        Session {
+            sealer: Sealer::new(identity.suite, identity.number),
+            opener: Opener::new(identity.suite),
+            identity,
+            key,
+            rng,
+            role,
+            bases: OwnBases::default(),
+            bases_held: false,
+            live: false,
+            over: false,
+            hold: VecDeque::new(),
+            hold_bytes: 0,
+            now: now.mono,
+            events: VecDeque::new(),
+        }
+    }
+
+    // ---- getters
+
+    /// Who we are.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether we lead.
+    pub const fn is_leader(&self) -> bool {
+        matches!(self.role, Side::Leader { .. })
+    }
+
+    /// The leader's number.
+    pub fn leader(&self) -> SenderNumber {
+        match &self.role {
+            Side::Leader { .. } => self.identity.number,
+            Side::Member(member) => member.leader(),
+        }
+    }
+
+    /// The newest roster; `None` before the first epoch.
+    pub fn roster(&self) -> Option<&Roster> {
+        self.held().map(|held| &held.roster)
+    }
+
+    /// The newest epoch; `None` before the first.
+    pub fn epoch(&self) -> Option<EpochId> {
+        self.opener.newest()
+    }
+
+    /// Whether `seal` would be allowed now, as far as epoch, leader and base statement go.
+    pub fn may_seal(&self, now: Now) -> bool {
+        self.check_sealing(now.mono).is_ok()
+    }
+
+    // ---- inputs: packets and time
+
+    /// Takes a handshake or pairwise packet; records go to [`Session::open`].
+    ///
+    /// # Errors
+    /// [`PacketError`]: nothing has changed, except that a joiner's handshake may have ended.
+    pub fn handle_packet(&mut self, now: Now, from: SenderNumber, packet: &[u8]) -> Result<(), PacketError> {
+        self.advance(now);
+        if self.over {
+            return Ok(());
+        }
+        let kind = packet.first().copied().ok_or(DecodeError::Truncated)?;
+        let result = match PacketKind::from_u8(kind) {
+            Some(PacketKind::Handshake) => self.handle_handshake(now, from, packet),
+            Some(PacketKind::Pairwise) => self.handle_pairwise(from, packet),
+            Some(PacketKind::Record) | None => Err(DecodeError::Malformed("packet kind").into()),
+        };
+        self.pump();
+        result
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.advance(now);
+        if self.over {
+            return;
+        }
+        if let Side::Leader { group, handshake } = &mut self.role {
+            handshake.handle_timeout(now);
+            let expired = group.expire_pending(now.mono);
+            self.events.extend(expired.into_iter().map(|number| Event::JoinerExpired { number }));
+            let absent = group.absent(now.mono);
+            let due = group.rekey_due(now.mono);
+            for number in &absent {
+                self.take_out(*number, Notice::Removed);
+                self.events.push_back(Event::MemberAbsent { number: *number });
+            }
+            if due || !absent.is_empty() {
+                self.rekey(&absent);
+            }
+        }
+        self.opener.expire(now.mono);
+        self.pump();
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        if self.over {
+            return None;
+        }
+        let bases = self.bases.deadline().filter(|_| self.live);
+        let keys = self.opener.expires_at(self.now);
+        let role = match &self.role {
+            Side::Leader { group, handshake } => {
+                handshake.poll_timeout().map_or(group.deadline(), |at| at.min(group.deadline()))
+            }
+            Side::Member(member) => member.deadline(self.now),
+        };
+        [bases, keys, Some(role)].into_iter().flatten().min()
+    }
+
+    // ---- outputs
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A record that waited for the epoch which is now installed; `None` when there is no more.
+    pub fn poll_held(&mut self) -> Option<HeldRecord> {
+        let held = match &self.role {
+            Side::Leader { group, .. } => Some(group.held()),
+            Side::Member(member) => member.held(),
+        }?;
+        let index = self.hold.iter().position(|record| !held.is_older_than(record.epoch))?;
+        let record = self.hold.remove(index)?;
+        self.hold_bytes -= record.packet.len() + HOLD_OVERHEAD;
+        Some(record)
+    }
+
+    // ---- the leader's decisions
+
+    /// Makes a join code for a number that the broker has opened. Shown to the user alone, and never written down.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`], [`CallError::Codes`].
+    pub fn open_code(&mut self, now: Now, number: SessionNumber, role: Role) -> Result<JoinCode, CallError> {
+        self.advance(now);
+        match &mut self.role {
+            Side::Leader { handshake, .. } => Ok(handshake.open_code(now, number, role, &mut self.rng)?),
+            Side::Member(_) => Err(CallError::NotLeader),
+        }
+    }
+
+    /// Ends a code; whether it was open.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`].
+    pub fn close_code(&mut self, number: SessionNumber) -> Result<bool, CallError> {
+        match &mut self.role {
+            Side::Leader { handshake, .. } => Ok(handshake.close_code(number)),
+            Side::Member(_) => Err(CallError::NotLeader),
+        }
+    }
+
+    /// Makes a joiner that has proved the code a member: a new epoch, with it.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`], [`CallError::Unknown`], [`CallError::Full`].
+    pub fn admit(&mut self, now: Now, number: SenderNumber) -> Result<(), CallError> {
+        self.advance(now);
+        let (group, _) = self.leading()?;
+        if group.numbers().len() + 1 >= proto_spec::mpsl::roster::ROSTER_MEMBERS_MAX {
+            return Err(CallError::Full);
+        }
+        let heartbeat = group.admit(now.mono, number).ok_or(CallError::Unknown(number))?;
+        self.rekey(&[]);
+        // The joiner's last heartbeat is answered at once, so that it may seal as soon as it has the keys.
+        if let (Some(heartbeat), Side::Leader { group, .. }) = (heartbeat, &mut self.role) {
+            let answers = group.answer(number, &Heartbeat { held: self.opener.newest(), ..heartbeat });
+            self.transmit_all(answers);
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// Sends a joiner that has proved the code away.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`], [`CallError::Unknown`].
+    pub fn refuse(&mut self, number: SenderNumber) -> Result<(), CallError> {
+        let word = self.leading()?.0.refuse(number).ok_or(CallError::Unknown(number))?;
+        self.transmit_all([word]);
+        Ok(())
+    }
+
+    /// Removes a member: a new epoch without it, and every open code dies.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`], [`CallError::Unknown`].
+    pub fn remove(&mut self, now: Now, number: SenderNumber) -> Result<(), CallError> {
+        self.advance(now);
+        self.leading()?;
+        if !self.take_out(number, Notice::Removed) {
+            return Err(CallError::Unknown(number));
+        }
+        self.rekey(&[number]);
+        self.pump();
+        Ok(())
+    }
+
+    /// A member has left, by what the layer above knows: a new epoch without it.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`], [`CallError::Unknown`].
+    pub fn member_left(&mut self, now: Now, number: SenderNumber) -> Result<(), CallError> {
+        self.remove(now, number)
+    }
+
+    /// Ends the session: tells every member, seals nothing more.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`].
+    pub fn end(&mut self, now: Now) -> Result<(), CallError> {
+        self.advance(now);
+        let (group, handshake) = self.leading()?;
+        handshake.close_all();
+        let words: Vec<_> =
+            group.numbers().into_iter().filter_map(|number| group.remove(number, Notice::Ended)).collect();
+        self.transmit_all(words);
+        self.over = true;
+        Ok(())
+    }
+
+    // ---- everybody's
+
+    /// Member: tells the leader that we leave, and seals nothing more.
+    pub fn leave(&mut self) {
+        if let Side::Member(member) = &mut self.role {
+            let word = member.leaving();
+            self.transmit_all([word]);
+            self.over = true;
+        }
+    }
+
+    /// Sends bytes to one member or waiting joiner (leader), or to the leader (member), sealed for it alone.
+    ///
+    /// # Errors
+    /// [`CallError::Unknown`].
+    pub fn send_private(&mut self, to: SenderNumber, kind: u8, bytes: &[u8]) -> Result<(), CallError> {
+        let outgoing = match &mut self.role {
+            Side::Leader { group, .. } => group.private(to, kind, bytes),
+            Side::Member(member) => (member.leader() == to).then(|| member.private(kind, bytes)),
+        };
+        self.transmit_all([outgoing.ok_or(CallError::Unknown(to))?]);
+        Ok(())
+    }
+
+    /// Says where our channels stand at the start of the newest epoch: for each its own next sequence. The session adds
+    /// the record counters and repeats the statement until everybody has it. Once an epoch, before the first `seal`;
+    /// later calls change nothing.
+    ///
+    /// # Errors
+    /// [`SealError::NoEpoch`], [`SealError::Stream`].
+    pub fn state_bases(&mut self, now: Now, sequences: &[(StreamId, u64)]) -> Result<(), SealError> {
+        self.advance(now);
+        if self.opener.newest().is_none() {
+            return Err(SealError::NoEpoch);
+        }
+        let known = |stream: StreamId| self.sealer.bases().any(|(of, _)| of == stream);
+        if let Some((stream, _)) = sequences.iter().find(|(stream, _)| !known(*stream)) {
+            return Err(SealError::Stream(*stream));
+        }
+        let bases = self.sealer.bases().filter_map(|(stream, counter)| {
+            let sequence = sequences.iter().find(|(of, _)| *of == stream).map(|(_, sequence)| *sequence);
+            (counter > 0 || sequence.is_some())
+                .then(|| ChannelBase { stream, counter, sequence: sequence.unwrap_or(0) })
+        });
+        let bases = bases.collect();
+        self.bases.state(now.mono, bases);
+        self.pump();
+        Ok(())
+    }
+
+    /// Members that have not acknowledged our base statement of this epoch.
+    pub fn bases_waiting(&self) -> impl Iterator<Item = SenderNumber> + '_ {
+        self.bases.waiting()
+    }
+
+    /// Appends a whole record packet to `out`; returns its counter. On an error nothing is appended.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn seal(
+        &mut self,
+        now: Now,
+        sealing: &Sealing,
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<u64, SealError> {
+        self.advance(now);
+        self.check_sealing(now.mono)?;
+        self.sealer.seal(&self.key, sealing, plaintext, out)
+    }
+
+    /// Appends a record packet that carries `old`, a packet that we sealed in an older epoch and that somebody has not
+    /// acknowledged; returns the new record's counter. Carry the same old packet afresh after each further epoch.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn carry(&mut self, now: Now, old: &[u8], out: &mut Vec<u8>) -> Result<u64, SealError> {
+        self.advance(now);
+        self.check_sealing(now.mono)?;
+        self.sealer.carry(&self.key, old, out)
+    }
+
+    /// Opens a record packet in place. `sender` and `class` are the data frame's; `spill` takes what was compressed and
+    /// is overwritten. `None`: the record was the session's own.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the packet's bytes are of no use any more.
+    pub fn open(
+        &mut self,
+        now: Now,
+        sender: SenderNumber,
+        class: TrafficClass,
+        packet: &mut [u8],
+        spill: &mut Vec<u8>,
+    ) -> Result<Option<Opened>, OpenError> {
+        self.advance(now);
+        let opened = match self.opener.open(now.mono, sender, class, packet, spill) {
+            Err(OpenError::OldEpoch) => return Err(self.hold(sender, class, packet)),
+            result => result?,
+        };
+        if opened.stream != SESSION_STREAM {
+            return Ok(Some(opened));
+        }
+        self.handle_session_record(&opened, packet, spill)?;
+        Ok(None)
+    }
+
+    // ---- helpers
+
+    fn handle_handshake(&mut self, now: Now, from: SenderNumber, packet: &[u8]) -> Result<(), PacketError> {
+        // A repeat of the last handshake message reaches a member that is long established.
+        let Side::Leader { group, handshake } = &mut self.role else { return Ok(()) };
+        let step = handshake.handle(now, from, packet, &mut self.rng, &|number, key| group.is_taken(number, key));
+        match step {
+            Ok(LeaderStep::Reply(reply)) => {
+                self.transmit_all([Outgoing { to: from, packet: reply }]);
+                Ok(())
+            }
+            Ok(LeaderStep::Proved(proved)) => {
+                let joiner = Joiner {
+                    number: proved.number,
+                    key: proved.member_key,
+                    role: proved.role,
+                    name: proved.display_name.clone(),
+                    pairwise: proved.pairwise,
+                };
+                let gone = group.proved(now.mono, joiner);
+                self.transmit_all([Outgoing { to: from, packet: proved.reply }]);
+                self.events.extend(gone.map(|number| Event::JoinerExpired { number }));
+                self.events.push_back(Event::JoinerProved {
+                    number: proved.number,
+                    name: proved.display_name,
+                    role: proved.role,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                let reply = error.reply().map(|reply| Outgoing { to: from, packet: reply.to_vec() });
+                self.transmit_all(reply);
+                self.events.push_back(Event::HandshakeFailed { from, reason: error });
+                Err(error.into())
+            }
+        }
+    }
+
+    fn handle_pairwise(&mut self, from: SenderNumber, packet: &[u8]) -> Result<(), PacketError> {
+        let inbound = match &mut self.role {
+            Side::Leader { group, .. } => {
+                let (inbound, heartbeat) = group.handle(self.now, from, packet)?;
+                if let Some(heartbeat) = heartbeat {
+                    let answers = group.answer(from, &heartbeat);
+                    self.transmit_all(answers);
+                    self.report_removals();
+                }
+                inbound
+            }
+            Side::Member(member) => {
+                let (inbound, installed) = member.handle(self.now, &self.identity, from, packet)?;
+                if let Some(installed) = installed {
+                    self.install(installed);
+                }
+                inbound
+            }
+        };
+        match inbound {
+            Inbound::Nothing => {}
+            Inbound::Private { kind, bytes } => self.events.push_back(Event::Private { from, kind, bytes }),
+            Inbound::Notice(Notice::Leaving) => {
+                if self.take_out(from, Notice::Removed) {
+                    self.events.push_back(Event::MemberLeft { number: from });
+                    self.rekey(&[from]);
+                } else if let Side::Leader { group, .. } = &mut self.role {
+                    group.refuse(from);
+                    self.events.push_back(Event::JoinerExpired { number: from });
+                }
+            }
+            Inbound::Notice(notice) => {
+                self.over = true;
+                self.events.push_back(match notice {
+                    Notice::Refused => Event::Refused,
+                    Notice::Ended => Event::Ended,
+                    Notice::Removed | Notice::Leaving => Event::Removed,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_session_record(
+        &mut self,
+        opened: &Opened,
+        packet: &[u8],
+        spill: &[u8],
+    ) -> Result<(), OpenError> {
+        // What was said about an older epoch is of no use in this one.
+        if Some(opened.epoch) != self.opener.newest() {
+            return Ok(());
+        }
+        match SessionRecord::from_bytes(opened.plaintext(packet, spill))? {
+            SessionRecord::Bases(bases) => {
+                if self.opener.state_bases(opened.sender, opened.epoch, &bases) {
+                    let (sender, epoch) = (opened.sender, opened.epoch);
+                    self.events.push_back(Event::Bases { sender, epoch, bases });
+                }
+                // Acknowledged each time: the acknowledgement before may be lost.
+                let held = SessionRecord::BasesHeld(opened.sender).to_bytes();
+                self.send_session_record(&held, Destination::one(opened.sender));
+            }
+            SessionRecord::BasesHeld(of) if of == self.identity.number => {
+                self.bases.acknowledged(opened.sender);
+            }
+            SessionRecord::BasesHeld(_) => {}
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// Keeps a record of a newer epoch, if there is room.
+    fn hold(&mut self, sender: SenderNumber, class: TrafficClass, packet: &[u8]) -> OpenError {
+        let epoch = packet
+            .get(1..RECORD_PREFIX_LENGTH)
+            .and_then(|header| RecordHeader::decode(&mut Reader::new(header)).ok())
+            .map(|header| header.epoch);
+        let newer = |epoch: &EpochId| match self.held() {
+            Some(held) => held.is_older_than(*epoch),
+            None => epoch.leader == self.leader(),
+        };
+        let Some(epoch) = epoch.filter(newer) else { return OpenError::OldEpoch };
+        let bytes = packet.len() + HOLD_OVERHEAD;
+        if self.hold_bytes + bytes > HOLD_BYTES_MAX {
+            return OpenError::HoldFull;
+        }
+        self.hold_bytes += bytes;
+        self.hold.push_back(HeldRecord { sender, class, packet: packet.to_vec(), epoch });
+        OpenError::Held
+    }
+
+    fn check_sealing(&self, now: Timestamp) -> Result<(), SealError> {
+        if self.over || self.opener.newest().is_none() {
+            return Err(SealError::NoEpoch);
+        }
+        if !self.lease_holds(now) {
+            return Err(SealError::Silent);
+        }
+        if !self.bases.stated() {
+            return Err(SealError::BasesNotStated);
+        }
+        Ok(())
+    }
+
+    fn lease_holds(&self, now: Timestamp) -> bool {
+        match &self.role {
+            Side::Leader { .. } => true,
+            Side::Member(member) => member.may_seal(now),
+        }
+    }
+
+    fn held(&self) -> Option<&HeldRoster> {
+        match &self.role {
+            Side::Leader { group, .. } => Some(group.held()),
+            Side::Member(member) => member.held(),
+        }
+    }
+
+    fn leading(&mut self) -> Result<(&mut LeaderGroup, &mut handshake::Leader), CallError> {
+        match &mut self.role {
+            Side::Leader { group, handshake } => Ok((group, handshake)),
+            Side::Member(_) => Err(CallError::NotLeader),
+        }
+    }
+
+    /// Time never runs backwards here, whatever the caller's inputs say.
+    fn advance(&mut self, now: Now) {
+        self.now = self.now.max(now.mono);
+    }
+
+    /// Takes a member out and kills every open code; the rekey is the caller's.
+    fn take_out(&mut self, number: SenderNumber, notice: Notice) -> bool {
+        let Side::Leader { group, handshake } = &mut self.role else { return false };
+        let Some(word) = group.remove(number, notice) else { return false };
+        handshake.close_all();
+        self.transmit_all([word]);
+        true
+    }
+
+    /// A new epoch, without `removed`.
+    fn rekey(&mut self, removed: &[SenderNumber]) {
+        let Side::Leader { group, .. } = &mut self.role else { return };
+        let installed = group.rekey(self.now, &self.identity, &self.key, &mut self.rng);
+        removed.iter().for_each(|number| group.watch_removal(*number));
+        let messages = group.epoch_messages();
+        self.transmit_all(messages);
+        self.install(installed);
+        self.report_removals();
+    }
+
+    fn report_removals(&mut self) {
+        if let Side::Leader { group, .. } = &mut self.role {
+            let complete = group.complete_removals();
+            self.events.extend(complete.into_iter().map(|number| Event::RemovalComplete { number }));
+        }
+    }
+
+    /// Seals and opens under a new epoch from here on.
+    fn install(&mut self, installed: Installed) {
+        let Installed { keys, joined, gone } = installed;
+        let EpochKeys { id: epoch, roster_hash, own, others } = keys;
+        let left_or_removed = !gone.is_empty();
+        let first = self.opener.newest().is_none();
+        self.bases.reset(others.iter().map(|other| other.sender));
+        self.bases_held = false;
+        self.sealer.install(epoch, roster_hash, own);
+        self.opener.install(self.now, epoch, roster_hash, others, left_or_removed);
+        if first && !self.is_leader() {
+            self.events.push_back(Event::Joined);
+        }
+        if !joined.is_empty() || !gone.is_empty() {
+            self.events.push_back(Event::RosterChanged { joined, gone });
+        }
+        self.events.push_back(Event::EpochInstalled { epoch, left_or_removed });
+    }
+
+    /// Whatever became due or possible by the input before.
+    fn pump(&mut self) {
+        if self.over {
+            return;
+        }
+        if let Side::Leader { handshake, .. } = &mut self.role {
+            while let Some(event) = handshake.poll_event() {
+                self.events.push_back(match event {
+                    LeaderEvent::GuessFailed { code, from, left } => Event::GuessFailed { code, from, left },
+                    LeaderEvent::CodeSpent { code } => Event::CodeSpent { code },
+                    LeaderEvent::CodeExpired { code } => Event::CodeExpired { code },
+                });
+            }
+        }
+        if let Side::Member(member) = &mut self.role {
+            let beat = member.beat(self.now, &mut self.rng);
+            self.transmit_all(beat);
+        }
+        let live = self.lease_holds(self.now);
+        if live != self.live {
+            self.live = live;
+            self.events.push_back(if live { Event::Resumed } else { Event::Silenced });
+        }
+        if live && let Some((statement, to)) = self.bases.due(self.now) {
+            self.send_session_record(&statement, to);
+        }
+        if !self.bases_held && self.bases.stated() && self.bases.waiting().next().is_none() {
+            self.bases_held = true;
+            self.events.push_back(Event::BasesHeld);
+        }
+    }
+
+    /// A signed record on stream 0, if anything may be sealed at all; what is lost is repeated.
+    fn send_session_record(&mut self, plaintext: &[u8], to: Destination) {
+        if !self.lease_holds(self.now) {
+            return;
+        }
+        let class = TrafficClass::Control;
+        let sealing = Sealing { class, stream: SESSION_STREAM, signed: true, shape: Shape::Exact };
+        let mut packet = Vec::new();
+        if self.sealer.seal_any(&self.key, &sealing, plaintext, &mut packet).is_ok() {
+            self.events.push_back(Event::Transmit { to, class, packet });
+        }
+    }
+
+    fn transmit_all(&mut self, outgoing: impl IntoIterator<Item = Outgoing>) {
+        self.events.extend(outgoing.into_iter().map(|Outgoing { to, packet }| Event::Transmit {
+            to: Destination::one(to),
+            class: TrafficClass::Control,
+            packet,
+        }));
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({}, {:?})", self.identity.number, self.opener.newest())
+    }
+}
