@@ -5,10 +5,13 @@
 //! memory allows. The normative text is in `proto-spec/spec/mpsl.md` and `mpsl-group.md`.
 
 pub mod code;
+pub mod group;
 pub mod handshake;
 pub mod keys;
 pub mod limits;
 pub mod pairwise;
+pub mod record;
+pub mod session;
 pub mod suite;
 pub mod wrap;
 
@@ -19,4 +22,5 @@ pub use code::JoinCode;
 pub use keys::{MemberKey, MemberPublicKey};
 pub use pairwise::Pairwise;
 pub use proto_spec::mpsl::Role;
+pub use session::Session;
 pub use suite::{PacketKey, Suite};
