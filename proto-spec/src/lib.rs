@@ -4,6 +4,8 @@
 //! decoder refuses by length before it allocates and never panics on any input.
 
 pub mod alpn;
+pub mod app;
+pub mod channel;
 pub mod checkpoint;
 pub mod coding;
 pub mod error;
