@@ -35,7 +35,9 @@ const ED25519_SPKI_PREFIX: [u8; 12] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CertError {
     /// Nothing to verify against, or not certificates.
-    #[error("the mesh CA file holds no root certificate of this mesh: use the ca.pem that `relayctl pki init` wrote")]
+    #[error(
+        "the mesh CA file holds no root certificate of this mesh: use the ca.pem that `relayctl pki init` wrote"
+    )]
     NoRoots,
     /// Not a certificate, or an empty or overlong chain.
     #[error("the certificate cannot be read: issue a new one with `relayctl pki issue`")]

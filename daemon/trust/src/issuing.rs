@@ -18,7 +18,9 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::cert::{CertError, CertificateRole, INTERNAL_NAME, Identity, MeshName, MeshTrust, chain_from_pem, identity};
+use crate::cert::{
+    CertError, CertificateRole, INTERNAL_NAME, Identity, MeshName, MeshTrust, chain_from_pem, identity,
+};
 
 /// How long the root lasts: 20 years.
 pub const ROOT_VALIDITY: Duration = Duration::from_secs(20 * 365 * 86_400);
@@ -56,7 +58,10 @@ pub struct PkiFile {
 
 impl std::fmt::Debug for PkiFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PkiFile").field("name", &self.name).field("secret", &self.secret).finish_non_exhaustive()
+        f.debug_struct("PkiFile")
+            .field("name", &self.name)
+            .field("secret", &self.secret)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,10 +90,8 @@ pub fn init(mesh: &MeshName, now: WallTime) -> Result<Vec<PkiFile>, IssuingError
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let root_certificate = root.self_signed(&root_key)?;
     let root_issuer = Issuer::from_params(&root, &root_key);
-    let mut files = vec![
-        public(file::CA, root_certificate.pem()),
-        secret(file::ROOT_KEY, root_key.serialize_pem()),
-    ];
+    let mut files =
+        vec![public(file::CA, root_certificate.pem()), secret(file::ROOT_KEY, root_key.serialize_pem())];
     files.extend(issuing_files(mesh, &root_issuer, now)?);
     Ok(files)
 }
@@ -97,7 +100,12 @@ pub fn init(mesh: &MeshName, now: WallTime) -> Result<Vec<PkiFile>, IssuingError
 ///
 /// # Errors
 /// [`IssuingError`] when root certificate and key cannot be read or used.
-pub fn renew_issuing(mesh: &MeshName, root_pem: &[u8], root_key_pem: &[u8], now: WallTime) -> Result<Vec<PkiFile>, IssuingError> {
+pub fn renew_issuing(
+    mesh: &MeshName,
+    root_pem: &[u8],
+    root_key_pem: &[u8],
+    now: WallTime,
+) -> Result<Vec<PkiFile>, IssuingError> {
     let root = single(root_pem)?;
     let key = key_pair(root_key_pem)?;
     require_same_key(&root, &key)?;
@@ -135,7 +143,12 @@ impl IssuingKey {
     ///
     /// # Errors
     /// [`IssuingError`] when they cannot be read or do not belong together.
-    pub fn load(mesh: &MeshName, ca_pem: &[u8], issuing_pem: &[u8], issuing_key_pem: &[u8]) -> Result<IssuingKey, IssuingError> {
+    pub fn load(
+        mesh: &MeshName,
+        ca_pem: &[u8],
+        issuing_pem: &[u8],
+        issuing_key_pem: &[u8],
+    ) -> Result<IssuingKey, IssuingError> {
         let trust = MeshTrust::from_pem(mesh.clone(), ca_pem)?;
         let certificate = single(issuing_pem)?;
         let about = crate::cert::inspect(&certificate)?;
@@ -167,11 +180,15 @@ impl IssuingKey {
             return Err(IssuingError::Certificate(CertError::Expired));
         }
         if names.len() > NAMES_MAX {
-            return Err(IssuingError::Refused(format!("{} names: a certificate holds at most {NAMES_MAX}", names.len())));
+            return Err(IssuingError::Refused(format!(
+                "{} names: a certificate holds at most {NAMES_MAX}",
+                names.len()
+            )));
         }
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let left = Duration::from_millis(self.not_after.0.saturating_sub(now.0));
-        let mut leaf = params(&role.to_string(), &self.mesh, now, validity.unwrap_or(LEAF_VALIDITY).min(left))?;
+        let mut leaf =
+            params(&role.to_string(), &self.mesh, now, validity.unwrap_or(LEAF_VALIDITY).min(left))?;
         leaf.is_ca = IsCa::ExplicitNoCa;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.use_authority_key_identifier_extension = true;
@@ -186,7 +203,9 @@ impl IssuingKey {
                 leaf.subject_alt_names.push(alternative_name(name)?);
             }
         } else if !names.is_empty() {
-            return Err(IssuingError::Refused("an admin's certificate has no host names: leave them out".into()));
+            return Err(IssuingError::Refused(
+                "an admin's certificate has no host names: leave them out".into(),
+            ));
         }
         let certificate = leaf.signed_by(&key, &self.issuer)?;
         let chain = vec![certificate.der().clone(), self.certificate.clone()];
@@ -218,7 +237,12 @@ fn issuing_files(
     Ok(vec![public(file::ISSUING, certificate.pem()), secret(file::ISSUING_KEY, key.serialize_pem())])
 }
 
-fn params(common_name: &str, mesh: &MeshName, now: WallTime, validity: Duration) -> Result<CertificateParams, IssuingError> {
+fn params(
+    common_name: &str,
+    mesh: &MeshName,
+    now: WallTime,
+    validity: Duration,
+) -> Result<CertificateParams, IssuingError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::OrganizationName, mesh.as_str());
@@ -233,7 +257,9 @@ fn date(time: WallTime) -> Result<OffsetDateTime, IssuingError> {
     i64::try_from(time.seconds())
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .ok_or_else(|| IssuingError::Refused("the time lies beyond what a certificate can say: check the clock".into()))
+        .ok_or_else(|| {
+            IssuingError::Refused("the time lies beyond what a certificate can say: check the clock".into())
+        })
 }
 
 fn alternative_name(name: &str) -> Result<SanType, IssuingError> {
@@ -241,7 +267,9 @@ fn alternative_name(name: &str) -> Result<SanType, IssuingError> {
         return Ok(SanType::IpAddress(address));
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let label = |label: &str| !label.is_empty() && label.len() <= 63;
+    let label = |label: &str| {
+        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
     if name.len() > 253 || !name.bytes().all(plain) || !name.split('.').all(label) {
         return Err(IssuingError::Refused(format!("{name:?} is neither a DNS name nor an IP address")));
     }
@@ -264,7 +292,9 @@ fn require_same_key(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(
     if parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw() {
         Ok(())
     } else {
-        Err(IssuingError::Refused("certificate and key do not belong together: give the pair of one folder".into()))
+        Err(IssuingError::Refused(
+            "certificate and key do not belong together: give the pair of one folder".into(),
+        ))
     }
 }
 

@@ -21,7 +21,9 @@ const PKCS8_V2_PUBLIC: [u8; 3] = [0x81, 0x21, 0x00];
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// Not PKCS#8 of an Ed25519 key.
-    #[error("the key is not an Ed25519 private key in PKCS#8: use the .key file that `relayctl pki issue` wrote")]
+    #[error(
+        "the key is not an Ed25519 private key in PKCS#8: use the .key file that `relayctl pki issue` wrote"
+    )]
     Malformed,
     /// The certificate names another key.
     #[error("key and certificate do not belong together: give the .pem and the .key of the same name")]

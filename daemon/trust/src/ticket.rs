@@ -40,7 +40,9 @@ pub enum TicketError {
     #[error("the ticket has expired: join the session again, and check this machine's clock")]
     Expired,
     /// Issued further ahead than clocks may differ.
-    #[error("the ticket comes from the future: the clocks of broker and node differ by more than five minutes")]
+    #[error(
+        "the ticket comes from the future: the clocks of broker and node differ by more than five minutes"
+    )]
     NotYetValid,
 }
 
@@ -115,7 +117,8 @@ pub fn issue(claims: &Claims, signer: &BrokerSigner) -> String {
     assert_eq!(claims.mesh, signer.mesh(), "a ticket for another mesh");
     assert!(well_formed(claims), "a ticket that no node would take: {claims:?}");
     let payload = serde_json::to_vec(claims).expect("claims are plain data");
-    let footer = serde_json::to_vec(&Footer { broker: signer.certificate() }).expect("a footer is plain data");
+    let footer =
+        serde_json::to_vec(&Footer { broker: signer.certificate() }).expect("a footer is plain data");
     let key = AsymmetricSecretKey::<V4>::from(&signer.keypair_bytes()[..]).expect("a key pair of Ed25519");
     let token = PublicToken::sign(&key, &payload, Some(&footer), Some(TICKET_IMPLICIT))
         .expect("signing fails on an empty payload only");
@@ -133,7 +136,8 @@ pub struct Verifier {
 impl Verifier {
     /// Accepts the tickets of these brokers for this mesh; those above [`BROKERS_MAX`] are left out.
     pub fn new(mesh: &str, brokers: impl IntoIterator<Item = BrokerKey>) -> Verifier {
-        let brokers = brokers.into_iter().take(BROKERS_MAX).map(|broker| (broker.certificate, broker)).collect();
+        let brokers =
+            brokers.into_iter().take(BROKERS_MAX).map(|broker| (broker.certificate, broker)).collect();
         Verifier { mesh: mesh.to_owned(), brokers }
     }
 
@@ -155,16 +159,14 @@ impl Verifier {
         if token.len() > TICKET_LENGTH_MAX || !token.starts_with(TICKET_HEADER) {
             return Err(TicketError::Malformed);
         }
-        let untrusted =
-            UntrustedToken::<Public, V4>::try_from(token).map_err(|_| TicketError::Malformed)?;
+        let untrusted = UntrustedToken::<Public, V4>::try_from(token).map_err(|_| TicketError::Malformed)?;
         let footer: Footer =
             serde_json::from_slice(untrusted.untrusted_footer()).map_err(|_| TicketError::Malformed)?;
         let broker = self.brokers.get(&footer.broker).ok_or(TicketError::Foreign)?;
         let key = AsymmetricPublicKey::<V4>::from(&broker.key).map_err(|_| TicketError::Foreign)?;
         let trusted = PublicToken::verify(&key, &untrusted, None, Some(TICKET_IMPLICIT))
             .map_err(|_| TicketError::Foreign)?;
-        let claims: Claims =
-            serde_json::from_str(trusted.payload()).map_err(|_| TicketError::Malformed)?;
+        let claims: Claims = serde_json::from_str(trusted.payload()).map_err(|_| TicketError::Malformed)?;
         if claims.mesh != self.mesh {
             return Err(TicketError::Foreign);
         }

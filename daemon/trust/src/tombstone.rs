@@ -25,7 +25,12 @@ pub enum TombstoneError {
 }
 
 /// Ends a session, or one number of it, for as long as tickets issued by now can last \[TMB-3\].
-pub fn sign(signer: &BrokerSigner, session: SessionId, number: Option<SenderNumber>, now: WallTime) -> Tombstone {
+pub fn sign(
+    signer: &BrokerSigner,
+    session: SessionId,
+    number: Option<SenderNumber>,
+    now: WallTime,
+) -> Tombstone {
     let body = TombstoneBody {
         mesh: signer.mesh().to_owned(),
         session,
@@ -46,7 +51,8 @@ pub fn verify(bytes: &[u8], verifier: &Verifier, now: WallTime) -> Result<Tombst
     if bytes.len() > TOMBSTONE_LENGTH_MAX {
         return Err(TombstoneError::Malformed);
     }
-    let Tombstone { body, signature } = Tombstone::from_bytes(bytes).map_err(|_| TombstoneError::Malformed)?;
+    let Tombstone { body, signature } =
+        Tombstone::from_bytes(bytes).map_err(|_| TombstoneError::Malformed)?;
     let broker = verifier.broker(&body.broker).ok_or(TombstoneError::Foreign)?;
     proof::verify(broker.key(), &body.signed_message(), &signature).map_err(|_| TombstoneError::Foreign)?;
     if body.mesh != verifier.mesh() {

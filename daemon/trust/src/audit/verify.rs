@@ -99,9 +99,7 @@ pub fn verify_chain(
         check_place(&mut known, head, &mut fitting)?;
     }
     match known.first_key_value() {
-        Some((&index, _)) => {
-            Err(AuditFault { index: index.min(head.index + 1), kind: FaultKind::Truncated })
-        }
+        Some((&index, _)) => Err(AuditFault { index: index.min(head.index + 1), kind: FaultKind::Truncated }),
         None => Ok(Summary { records: head.index - start.index, checkpoints: fitting, head }),
     }
 }
@@ -146,7 +144,13 @@ mod tests {
     }
 
     fn checkpoint(head: Head) -> CheckpointBody {
-        CheckpointBody { mesh: "mesh".into(), index: head.index, hash: head.hash, time: WallTime(0), broker: [0; 32] }
+        CheckpointBody {
+            mesh: "mesh".into(),
+            index: head.index,
+            hash: head.hash,
+            time: WallTime(0),
+            broker: [0; 32],
+        }
     }
 
     fn fault(start: Head, links: Vec<AuditLink>, checkpoints: Vec<CheckpointBody>) -> (u64, FaultKind) {
@@ -158,7 +162,8 @@ mod tests {
     #[test]
     fn a_whole_chain_verifies_from_any_of_its_places() {
         let (start, links, heads) = chain(5);
-        let summary = verify_chain(start, links.clone(), [checkpoint(heads[3]), checkpoint(heads[5])]).unwrap();
+        let summary =
+            verify_chain(start, links.clone(), [checkpoint(heads[3]), checkpoint(heads[5])]).unwrap();
         assert_eq!(summary, Summary { records: 5, checkpoints: 2, head: heads[5] });
         assert!(verify_chain(heads[2], links[2..].to_vec(), [checkpoint(heads[5])]).is_ok());
         assert!(verify_chain(Head::genesis("other"), links, []).is_err());

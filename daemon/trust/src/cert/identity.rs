@@ -16,10 +16,14 @@ pub(super) const SCHEME: &str = "sealcast://";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
     /// Not a mesh's name.
-    #[error("a mesh's name has 1 to 63 lower-case letters, digits, hyphens and dots, and starts with a letter or digit")]
+    #[error(
+        "a mesh's name has 1 to 63 lower-case letters, digits, hyphens and dots, and starts with a letter or digit"
+    )]
     Mesh,
     /// Not an admin's name.
-    #[error("an admin's name has 1 to 64 lower-case letters, digits, hyphens, dots, underscores and at signs")]
+    #[error(
+        "an admin's name has 1 to 64 lower-case letters, digits, hyphens, dots, underscores and at signs"
+    )]
     Admin,
     /// Not an admin's role.
     #[error("an admin's role is account-admin, network-admin or auditor")]
