@@ -8,6 +8,8 @@ pub(crate) mod compress;
 pub(crate) mod open;
 pub(crate) mod replay;
 pub(crate) mod seal;
+#[cfg(test)]
+mod tests;
 
 use proto_spec::frame::{DATA_OVERHEAD_MAX, FRAME_LENGTH_MAX};
 use proto_spec::packet::RecordHeader;

@@ -3,7 +3,7 @@
 //! `encoding8 | content`. LZ4 blocks, since its decoder is bounded by its output, has no unsafe code and keeps up with
 //! any link; each record stands alone, so nothing said in one record can be guessed from the length of another.
 
-use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into};
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
 use super::{MalformedBody, PLAINTEXT_LENGTH_MAX};
 
@@ -33,15 +33,17 @@ const PADDING_MARK: u8 = 0x80;
 /// `length16` of the plaintext before an LZ4 block.
 const LZ4_PREFIX: usize = 2;
 
-/// Working memory of the compressor, kept so that no record allocates.
+/// Working memory of the compressor, made once and kept so that no record allocates.
 pub(crate) struct Compressor {
     table: CompressTable,
+    /// Room for the longest block that any plaintext may become.
+    block: Vec<u8>,
 }
 
 impl Compressor {
     pub(crate) fn new() -> Self {
         const { assert!(PLAINTEXT_LENGTH_MAX < u16::MAX as usize, "the small table and length16 suffice") };
-        Compressor { table: CompressTable::small() }
+        Compressor { table: CompressTable::small(), block: Vec::new() }
     }
 
     /// Appends `encoding8 | content` to `out`. `plaintext` is at most [`PLAINTEXT_LENGTH_MAX`] long.
@@ -62,27 +64,20 @@ impl Compressor {
         }
     }
 
-    /// Leaves `out` alone and returns false if the block is no shorter than the plaintext.
+    /// Leaves `out` alone and returns false unless the block is shorter than the plaintext.
     fn put_compressed(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> bool {
-        if plaintext.len() <= LZ4_PREFIX {
+        if self.block.is_empty() {
+            self.block.resize(get_maximum_output_size(PLAINTEXT_LENGTH_MAX), 0);
+        }
+        let length = compress_into_with_table(plaintext, &mut self.block, &mut self.table)
+            .expect("the block has room for any plaintext");
+        if LZ4_PREFIX + length >= plaintext.len() {
             return false;
         }
-        let start = out.len();
         out.push(LZ4);
         out.extend_from_slice(&(plaintext.len() as u16).to_be_bytes());
-        let block = out.len();
-        // Room for a block that is worth it and no more: the compressor gives up where it would not fit.
-        out.resize(start + ENCODING_LENGTH + plaintext.len() - 1, 0);
-        match compress_into_with_table(plaintext, &mut out[block..], &mut self.table) {
-            Ok(length) => {
-                out.truncate(block + length);
-                true
-            }
-            Err(_) => {
-                out.truncate(start);
-                false
-            }
-        }
+        out.extend_from_slice(&self.block[..length]);
+        true
     }
 }
 
