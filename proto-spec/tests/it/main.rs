@@ -4,4 +4,5 @@ mod corpus;
 mod frames;
 mod limits;
 mod registry;
+mod samples;
 mod text;
