@@ -51,10 +51,14 @@ pub enum TlsError {
         what: &'static str,
     },
     /// Certificate and key do not fit, or rustls refuses them.
-    #[error("the certificate and its key cannot be used together ({0}): issue them anew with `relayctl pki issue`")]
+    #[error(
+        "the certificate and its key cannot be used together ({0}): issue them anew with `relayctl pki issue`"
+    )]
     Unusable(#[from] rustls::Error),
     /// A CA that no client can be verified against.
-    #[error("the mesh CA cannot be used to verify administrators ({0}): check the file under key \"identity.ca\"")]
+    #[error(
+        "the mesh CA cannot be used to verify administrators ({0}): check the file under key \"identity.ca\""
+    )]
     Ca(#[from] rustls::server::VerifierBuilderError),
 }
 
@@ -133,7 +137,10 @@ pub fn endpoint_config(identity: &Identity) -> Result<Arc<ServerConfig>, TlsErro
 ///
 /// # Errors
 /// [`TlsError`] if certificate, key or CA cannot be used.
-pub fn admin_config(identity: &Identity, ca: &[CertificateDer<'static>]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn admin_config(
+    identity: &Identity,
+    ca: &[CertificateDer<'static>],
+) -> Result<Arc<ServerConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in ca {
         roots.add(certificate.clone())?;

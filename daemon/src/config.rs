@@ -1,0 +1,414 @@
+//! The configuration of a node: one TOML file, a few overrides by flag and environment, and what they are checked for.
+//!
+//! Unknown keys are errors. Every error names the file, the line and the key. Never opens a port and never writes.
+
+mod place;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+pub use place::Place;
+
+/// Largest configuration file in bytes: ours has below 100 lines.
+const CONFIG_LENGTH_MAX: u64 = 256 * 1024;
+/// Listeners of one kind: IPv4 and IPv6 on three ports, and a few more.
+const LISTENERS_MAX: usize = 16;
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the node is called and where it keeps its state.
+    pub node: Node,
+    /// Keys and certificates.
+    pub identity: IdentityFiles,
+    /// The embedded broker.
+    pub broker: BrokerFiles,
+    /// Addresses to listen on.
+    pub listen: Listen,
+    /// Bounds of attachments.
+    #[serde(default)]
+    pub limits: sealcast_attach::config::Limits,
+    /// Bounds of connections before and beside attachments.
+    #[serde(default)]
+    pub connections: Connections,
+    /// How the node goes out of service.
+    #[serde(default)]
+    pub drain: Drain,
+    /// What is logged and how.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Folder of the store; one process at a time.
+    pub state_dir: PathBuf,
+    /// Host name or address under which endpoints reach this node, as its certificate names it.
+    pub public_host: String,
+    /// Ports under which endpoints reach it; empty: the ports it listens on.
+    #[serde(default)]
+    pub public_ports: Vec<u16>,
+}
+
+/// `[identity]`: PEM files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityFiles {
+    /// The mesh's name, as every certificate and ticket carries it.
+    pub mesh: String,
+    /// Root certificates of the mesh CA.
+    pub ca: PathBuf,
+    /// The node's certificate, then the issuing one.
+    pub certificate: PathBuf,
+    /// The node's key.
+    pub key: PathBuf,
+}
+
+/// `[broker]`: the broker certificate and key sign tickets and audit checkpoints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerFiles {
+    /// The broker's certificate, then the issuing one.
+    pub certificate: PathBuf,
+    /// The broker's key.
+    pub key: PathBuf,
+    /// Certificates of other brokers whose tickets this node accepts, each a PEM chain.
+    #[serde(default)]
+    pub trusted: Vec<PathBuf>,
+}
+
+/// `[listen]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// For endpoints: attachments, gRPC, probes.
+    pub endpoints: Vec<SocketAddr>,
+    /// `/livez`, `/readyz`, `/metrics`: a loopback address.
+    #[serde(default = "default_ops")]
+    pub ops: SocketAddr,
+    /// The administrators' Unix socket; absent: `admin.sock` in the state folder.
+    #[serde(default)]
+    pub admin_socket: Option<PathBuf>,
+    /// Administration over mutual TLS; absent: none.
+    #[serde(default)]
+    pub admin: Option<SocketAddr>,
+}
+
+fn default_ops() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8201))
+}
+
+/// `[connections]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Connections {
+    /// Until the first bytes tell what a connection is, and until a TLS handshake is complete.
+    pub handshake_ms: u64,
+    /// Connections that are before the end of their handshake, all addresses together.
+    pub half_open_max: u32,
+    /// New connections a minute from one address (/32 or /64).
+    pub accepts_per_minute: u32,
+    /// gRPC connections at once.
+    pub grpc_connections_max: usize,
+    /// Calls at once on one gRPC connection.
+    pub grpc_streams_max: u32,
+    /// Until a gRPC call has been read, decided and answered.
+    pub grpc_call_ms: u64,
+    /// Until an idle gRPC connection is asked whether it lives.
+    pub grpc_keepalive_ms: u64,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections {
+            // A handshake over a satellite and a slow phone takes below 3 s.
+            handshake_ms: 10_000,
+            // 16 KiB of handshake each: 32 MiB at worst.
+            half_open_max: 2_048,
+            // An office behind one address that restarts its programs at once.
+            accepts_per_minute: 600,
+            // Endpoints close theirs after a call or two.
+            grpc_connections_max: 1_024,
+            grpc_streams_max: 16,
+            // Argon2 for two at once may queue behind others.
+            grpc_call_ms: 15_000,
+            grpc_keepalive_ms: 20_000,
+        }
+    }
+}
+
+/// `[drain]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// From SIGTERM until what is left is closed.
+    pub deadline_ms: u64,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain { deadline_ms: 30_000 }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level or filter directives, such as `info` or `relayd=debug`.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Text.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// What flags and environment change in a file's values: flag before environment before file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Overrides {
+    /// Folder of the store, instead of the file's node.state_dir
+    #[arg(long, env = "RELAYD_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Log level or filter, such as info or relayd=debug
+    #[arg(long, env = "RELAYD_LOG", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// How log lines are written
+    #[arg(long, env = "RELAYD_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Milliseconds from SIGTERM until what is left is closed
+    #[arg(long, env = "RELAYD_DRAIN_MS", value_name = "MS")]
+    pub drain_ms: Option<u64>,
+}
+
+/// Why a configuration cannot be used. Every one names where.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file itself.
+    #[error("{path}: cannot be read ({why}): give the configuration's path with --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        why: String,
+    },
+    /// Not TOML, an unknown key, a value of a wrong type.
+    #[error("{path}: {message}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// With line, key and the offending text.
+        message: String,
+    },
+    /// A value that cannot be.
+    #[error("{place}: {problem}")]
+    Value {
+        /// File, line and key.
+        place: Place,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration, applies the overrides, and makes its paths relative to the file's folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file, the line and the key.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let unreadable = |why: String| ConfigError::Unreadable { path: path.to_owned(), why };
+        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if length > CONFIG_LENGTH_MAX {
+            return Err(unreadable(format!("longer than {CONFIG_LENGTH_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let mut config: Config = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        config.apply(overrides);
+        config.anchor(path.parent().unwrap_or(Path::new(".")));
+        config.check(path, &text)?;
+        Ok(config)
+    }
+
+    /// Replaces what the overrides name.
+    fn apply(&mut self, overrides: &Overrides) {
+        if let Some(state_dir) = &overrides.state_dir {
+            self.node.state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.clone());
+        }
+        if let Some(level) = &overrides.log_level {
+            self.log.level.clone_from(level);
+        }
+        if let Some(format) = overrides.log_format {
+            self.log.format = format;
+        }
+        if let Some(deadline_ms) = overrides.drain_ms {
+            self.drain.deadline_ms = deadline_ms;
+        }
+    }
+
+    /// Paths in the file are relative to the file.
+    fn anchor(&mut self, folder: &Path) {
+        let paths = [
+            &mut self.node.state_dir,
+            &mut self.identity.ca,
+            &mut self.identity.certificate,
+            &mut self.identity.key,
+            &mut self.broker.certificate,
+            &mut self.broker.key,
+        ];
+        for path in paths.into_iter().chain(&mut self.broker.trusted).chain(&mut self.listen.admin_socket) {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// What types cannot hold.
+    fn check(&self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let wrong = |key: &'static str, problem: String| {
+            Err(ConfigError::Value { place: Place::of(path, text, key), problem })
+        };
+        if self.node.public_host.is_empty() || self.node.public_host.len() > 253 {
+            return wrong("node.public_host", "must be a host name or address of at most 253 characters".into());
+        }
+        if self.node.public_host.parse::<SocketAddr>().is_ok() || self.node.public_host.contains('/') {
+            return wrong("node.public_host", "is a host alone: ports go to node.public_ports".into());
+        }
+        if self.node.public_ports.contains(&0) {
+            return wrong("node.public_ports", "port 0 cannot be reached from outside: name the real port".into());
+        }
+        if self.identity.mesh.is_empty() || self.identity.mesh.len() > 64 {
+            return wrong("identity.mesh", "must have 1 to 64 characters".into());
+        }
+        if self.listen.endpoints.is_empty() || self.listen.endpoints.len() > LISTENERS_MAX {
+            return wrong("listen.endpoints", format!("must name 1 to {LISTENERS_MAX} addresses, such as \"[::]:8200\""));
+        }
+        if !self.listen.ops.ip().is_loopback() {
+            return wrong(
+                "listen.ops",
+                format!("{} is not a loopback address: health and metrics need no password", self.listen.ops),
+            );
+        }
+        let tcp: Vec<SocketAddr> =
+            self.listen.endpoints.iter().copied().chain([self.listen.ops]).chain(self.listen.admin).collect();
+        for (index, address) in tcp.iter().enumerate() {
+            if address.port() != 0 && tcp[..index].contains(address) {
+                return wrong("listen", format!("{address} is named twice: give each listener its own port"));
+            }
+        }
+        let bounds: [(&'static str, u64, u64, u64); 7] = [
+            ("connections.handshake_ms", self.connections.handshake_ms, 100, 60_000),
+            ("connections.half_open_max", self.connections.half_open_max.into(), 8, 65_536),
+            ("connections.accepts_per_minute", self.connections.accepts_per_minute.into(), 1, 1_000_000),
+            ("connections.grpc_connections_max", self.connections.grpc_connections_max as u64, 4, 65_536),
+            ("connections.grpc_streams_max", self.connections.grpc_streams_max.into(), 1, 256),
+            ("connections.grpc_call_ms", self.connections.grpc_call_ms, 100, 120_000),
+            ("drain.deadline_ms", self.drain.deadline_ms, 0, 3_600_000),
+        ];
+        for (key, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return wrong(key, format!("{value} is out of bounds: choose {least} to {most}"));
+            }
+        }
+        if self.log.level.parse::<tracing_subscriber::filter::targets::Targets>().is_err() {
+            return wrong("log.level", format!("{:?} is no level: use error, warn, info, debug or trace", self.log.level));
+        }
+        Ok(())
+    }
+
+    /// The administrators' Unix socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.listen.admin_socket.clone().unwrap_or_else(|| self.node.state_dir.join("admin.sock"))
+    }
+
+    /// From SIGTERM until what is left is closed.
+    pub fn drain_deadline(&self) -> Duration {
+        Duration::from_millis(self.drain.deadline_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../docs/relayd.example.toml");
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relayd.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path, &Overrides::default())
+    }
+
+    #[test]
+    fn the_example_is_read_and_its_paths_are_the_files_neighbours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relayd.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let config = Config::load(&path, &Overrides::default()).unwrap();
+        assert!(config.identity.certificate.is_absolute());
+        assert_eq!(config.listen.endpoints[0].port(), 8200);
+    }
+
+    #[test]
+    fn errors_name_line_and_key() {
+        let unknown = load(&GOOD.replace("[drain]", "[drain]\nspeed = 3")).unwrap_err().to_string();
+        assert!(unknown.contains("unknown field `speed`") && unknown.contains("line "), "{unknown}");
+
+        let cases = [
+            ("ops = \"127.0.0.1:8201\"", "ops = \"0.0.0.0:8201\"", "listen.ops"),
+            ("deadline_ms = 30_000", "deadline_ms = 9_000_000", "drain.deadline_ms"),
+            ("level = \"info\"", "level = \"=loud=\"", "log.level"),
+            ("ops = \"127.0.0.1:8201\"", "ops = \"127.0.0.1:8201\"\nadmin = \"127.0.0.1:8201\"", "listen"),
+        ];
+        for (from, to, key) in cases {
+            let text = GOOD.replace(from, to);
+            assert_ne!(text, GOOD, "the example has no {from}");
+            let line = text.lines().position(|line| to.lines().next() == Some(line)).unwrap() + 1;
+            let error = load(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!(" {key}: ")), "{error}");
+            if key.contains('.') {
+                assert!(error.contains(&format!(":{line}: ")), "{error} is not line {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn overrides_come_before_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relayd.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let overrides = Overrides {
+            state_dir: Some("/srv/elsewhere".into()),
+            log_level: Some("debug".into()),
+            log_format: Some(LogFormat::Json),
+            drain_ms: Some(5),
+        };
+        let config = Config::load(&path, &overrides).unwrap();
+        assert_eq!(config.node.state_dir, Path::new("/srv/elsewhere"));
+        assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
+        assert_eq!(config.drain_deadline(), Duration::from_millis(5));
+    }
+}
