@@ -1,8 +1,12 @@
 //! The endpoint's logic, sans-IO: attachment, session, channels, files. The same code runs in the programs and in the
 //! simulator; it never touches a socket, a file or a clock.
 
+pub mod attach;
 pub mod command;
+pub mod config;
 pub mod event;
+pub mod mpsl;
+pub mod null;
 pub mod security;
 
 pub use sealcast_mpsl::{JoinCode, Suite};

@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use proto_spec::ticket::Role;
 use proto_spec::{EpochId, Now, SenderNumber, SessionId, SessionNumber, StreamId, Timestamp, TrafficClass};
+use sealcast_mpsl::handshake::ProofBudget;
 use sealcast_mpsl::{JoinCode, Suite};
 use thiserror::Error;
 
@@ -50,8 +51,8 @@ pub trait Security: Seal + Sized {
     /// The creator's: it leads, and is the only member so far.
     fn create(now: Now, identity: Identity) -> Self;
 
-    /// A joiner's: begins the handshake with `leader` under `code`.
-    fn join(now: Now, identity: Identity, leader: SenderNumber, code: &JoinCode, attempts: Attempts) -> Self;
+    /// A joiner's: begins the handshake with `leader` under `code`, of which `budget` proofs may still be sent.
+    fn join(now: Now, identity: Identity, leader: SenderNumber, code: &JoinCode, budget: ProofBudget) -> Self;
 
     /// Opens a record from the member that the relay says sent it.
     ///
@@ -114,8 +115,14 @@ pub trait Security: Seal + Sized {
     /// Leader: a member said, signed, that it leaves; new keys for everybody else.
     fn member_left(&mut self, now: Now, number: SenderNumber);
 
-    /// Leader to a member or an admitted joiner: sealed for it alone, such as its ticket.
-    fn send_private(&mut self, now: Now, to: SenderNumber, bytes: &[u8]);
+    /// Between leader and member or admitted joiner: sealed for the other alone, such as a ticket. Not repeated.
+    fn send_private(&mut self, now: Now, to: SenderNumber, kind: u8, bytes: &[u8]);
+
+    /// Member: tells the leader that it leaves; a courtesy beside the goodbye that all are told.
+    fn leave(&mut self, now: Now);
+
+    /// Leader: tells every member that the session is over; a courtesy beside the relay's word.
+    fn end(&mut self, now: Now);
 }
 
 /// Who an endpoint is in the session.
@@ -134,11 +141,6 @@ pub struct Identity {
     /// Seeds all randomness of the layer; from the operating system, or from a simulation's seed.
     pub seed: [u8; 32],
 }
-
-/// What is left of the proofs that a joiner may send for one typed code without ever seeing a right answer
-/// \[HSK-9\]; kept over reconnects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Attempts(pub u32);
 
 /// A member by the leader's signed roster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -197,8 +199,6 @@ pub enum SecurityEvent {
         name: String,
         /// The role that the code gives.
         role: Role,
-        /// The code's number, which is spent.
-        code: SessionNumber,
     },
     /// Leader: this joiner will not come any more (its handshake or wait timed out).
     JoinerGone {
@@ -249,22 +249,29 @@ pub enum SecurityEvent {
     Private {
         /// Who sent it.
         from: SenderNumber,
-        /// What.
+        /// What it is, by the layer above.
+        kind: u8,
+        /// The content.
         bytes: Bytes,
     },
     /// The leader's signed word: this endpoint is out.
     Removed,
     /// The leader's word that the session is over.
     Ended,
+    /// Leader: the member's word that it leaves.
+    Leaving {
+        /// Who.
+        number: SenderNumber,
+    },
+    /// Leader: a member that was absent for too long is out.
+    Absent {
+        /// Who.
+        number: SenderNumber,
+    },
     /// The leader is silent: nothing may be sealed until it answers again.
     Silenced,
     /// The leader answers again.
     Resumed,
-    /// Too far behind: the channels of this member start anew at its next bases.
-    Resynchronise {
-        /// Whose channels.
-        sender: SenderNumber,
-    },
 }
 
 /// Why a joiner did not become a member.
@@ -299,6 +306,9 @@ pub enum SealError {
     /// The epoch's counters are used up; a rekey is due.
     #[error("the keys of this epoch are used up")]
     Exhausted,
+    /// A stream, class or signature that the layer does not allow: our own bug.
+    #[error("a record that may not be")]
+    Misuse,
     /// The packet to be carried is not one of this endpoint's, or is carried already.
     #[error("not a record to be carried")]
     NotCarriable,

@@ -1,0 +1,70 @@
+//! Every bound of an endpoint that is not a channel's or a file's, each with its reason.
+
+use std::time::Duration;
+
+/// A question to the user counts as a no after this: long enough to read a name to somebody on the telephone.
+pub const PROMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Questions open at once; what comes beyond is denied, so that nobody can flood the user.
+pub const PROMPTS_MAX: usize = 16;
+/// Chat in bytes of UTF-8: a page of text, well within one record.
+pub const CHAT_BYTES_MAX: usize = 4_096;
+/// Without an attachment for this long the endpoint gives up: longer than any restart of a node, shorter than the
+/// patience of who waits.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(10 * 60);
+/// Giving up on the very first attachment: a user who types an address wrong wants to know.
+pub const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
+/// First pause between attempts to attach; doubles up to [`BACK_OFF_MAX`], of which a random half is waited.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between attempts: a node that is back is found within this.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(8);
+/// From connection to `attached`; a node that is silent for longer is given up.
+pub const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pings that may go without any byte in return before the connection counts as lost.
+pub const PINGS_MISSED_MAX: u32 = 3;
+/// Least ping interval that a node may ask for: a smaller one would be a busy loop.
+pub const PING_MIN: Duration = Duration::from_secs(1);
+/// Greatest ping interval that the endpoint waits for before it asks by itself.
+pub const PING_MAX: Duration = Duration::from_secs(60);
+/// Frames waiting for a connection, in bytes, control and interactive classes: above it channels are not asked for
+/// more; keys and heartbeats still pass.
+pub const OUT_QUEUE_BYTES: usize = 64 * 1024;
+/// As [`OUT_QUEUE_BYTES`] for screen and bulk: what TLS and socket drain between two turns of the shell.
+pub const OUT_QUEUE_BULK_BYTES: usize = 256 * 1024;
+/// No class may hold more than this whatever happens; the attachment is given up and begins anew.
+pub const OUT_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of each class that go out before the next class has its turn, in the order of service; together one gathered
+/// write.
+pub const CLASS_QUANTUM_BYTES: [usize; 4] = [24 * 1024, 16 * 1024, 16 * 1024, 8 * 1024];
+/// What one write gathers: four TLS records.
+pub const GATHER_BYTES: usize = 64 * 1024;
+/// Frames that a guest keeps for members it cannot reach before it is one.
+pub const HELD_FRAMES_MAX: usize = 64;
+/// A call to the gateway is tried again after this; it doubles up to [`CALL_RETRY_MAX`].
+pub const CALL_RETRY_MIN: Duration = Duration::from_millis(500);
+/// Longest pause between two tries of a call.
+pub const CALL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Tries of a call that a user waits for.
+pub const CALL_TRIES_MAX: u32 = 5;
+/// Calls open at once.
+pub const CALLS_MAX: usize = 64;
+/// A member ticket that did not bring its joiner out of the lobby is sent again after this.
+pub const TICKET_RESEND: Duration = Duration::from_secs(3);
+/// A joiner who proved its code and was admitted but never comes: no longer than a lobby ticket lives.
+pub const TICKET_RESEND_MAX: Duration = Duration::from_secs(10 * 60);
+/// A ticket's life when its claims cannot be read.
+pub const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// On leaving, the goodbye has this long to go out.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(3);
+/// Codes that other providers may have asked for and that are open.
+pub const CODES_ASKED_MAX: usize = 4;
+/// A display name in bytes of UTF-8.
+pub const DISPLAY_NAME_BYTES_MAX: usize = proto_spec::mpsl::DISPLAY_NAME_MAX;
+/// Between two progress events of one transfer: a few a second.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// Seconds that a code lives \[COD-6\].
+pub const CODE_LIFE_S: u32 = 600;
+/// Who asks a provider's leader for a code waits this long.
+pub const CODE_ANSWER_MAX: Duration = Duration::from_secs(20);
+
+const _: () = assert!(OUT_QUEUE_BULK_BYTES < OUT_QUEUE_BYTES_MAX && OUT_QUEUE_BYTES < OUT_QUEUE_BYTES_MAX);
+const _: () = assert!(BACK_OFF_MIN.as_millis() < BACK_OFF_MAX.as_millis());
