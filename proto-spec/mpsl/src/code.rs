@@ -140,8 +140,7 @@ impl std::str::FromStr for JoinCode {
         if digits.len() != DIGITS {
             return Err(CodeError::Number);
         }
-        let number =
-            digits.parse().ok().and_then(SessionNumber::new).ok_or(CodeError::Number)?;
+        let number = digits.parse().ok().and_then(SessionNumber::new).ok_or(CodeError::Number)?;
         Ok(JoinCode { number, words: read_words(letters.trim_end())? })
     }
 }
@@ -161,7 +160,9 @@ fn read_words(text: &str) -> Result<Words, CodeError> {
     if count == CODE_WORDS {
         let mut words = Words([0; CODE_WORDS]);
         let mut known = 0;
-        for (index, word) in words.0.iter_mut().zip(separated).filter_map(|(i, w)| find_word(w).map(|w| (i, w))) {
+        for (index, word) in
+            words.0.iter_mut().zip(separated).filter_map(|(i, w)| find_word(w).map(|w| (i, w)))
+        {
             *index = word;
             known += 1;
         }
@@ -241,7 +242,11 @@ mod tests {
             "483\u{2011}920\u{2013}117\u{a0}lucky abandon zoo\r\n",
             "483920117 lucky aban don zoo",
         ] {
-            assert_eq!(typed.parse::<JoinCode>().map(|code| code.to_string()).as_deref(), Ok(expected), "{typed}");
+            assert_eq!(
+                typed.parse::<JoinCode>().map(|code| code.to_string()).as_deref(),
+                Ok(expected),
+                "{typed}"
+            );
         }
     }
 

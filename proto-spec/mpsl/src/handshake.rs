@@ -19,7 +19,6 @@ mod transcript;
 #[cfg(test)]
 mod vectors;
 
-
 use proto_spec::DecodeError;
 use proto_spec::mpsl::DISPLAY_NAME_MAX;
 use proto_spec::mpsl::handshake::Message;
@@ -35,10 +34,14 @@ use crate::srp::SrpError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum HandshakeError {
     /// Peer: its bytes are no handshake message.
-    #[error("the other side sent a malformed message ({0}); try again, and update both programs if it persists")]
+    #[error(
+        "the other side sent a malformed message ({0}); try again, and update both programs if it persists"
+    )]
     Malformed(DecodeError),
     /// Peer: it speaks another version.
-    #[error("the other side speaks version {theirs} of the protocol, this program version {ours}; update the older one")]
+    #[error(
+        "the other side speaks version {theirs} of the protocol, this program version {ours}; update the older one"
+    )]
     Version {
         /// The version in M1.
         theirs: u8,
@@ -46,7 +49,9 @@ pub enum HandshakeError {
         ours: u8,
     },
     /// Peer: it was built for another suite.
-    #[error("the other side was built for cipher suite {theirs}, this program for {ours}; use programs of one build")]
+    #[error(
+        "the other side was built for cipher suite {theirs}, this program for {ours}; use programs of one build"
+    )]
     Suite {
         /// The suite in M1.
         theirs: u8,
@@ -102,7 +107,8 @@ impl HandshakeError {
 /// A display name as it may stand in M3 and M4: without control characters, cut at [`DISPLAY_NAME_MAX`] bytes.
 pub fn clean_display_name(name: &str) -> String {
     let mut clean: String = name.trim().chars().filter(|c| !c.is_control()).collect();
-    let end = (0..=clean.len().min(DISPLAY_NAME_MAX)).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or(0);
+    let end =
+        (0..=clean.len().min(DISPLAY_NAME_MAX)).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or(0);
     clean.truncate(end);
     clean
 }

@@ -77,7 +77,8 @@ pub(crate) fn answer(
     kem_key: &[u8; KEM_KEY_LENGTH],
     rng: &mut impl CryptoRng,
 ) -> Result<LeaderShare, KemError> {
-    let kem_key = EncapsulationKey::<MlKem768>::new_from_slice(kem_key).map_err(|_| KemError::InvalidKemKey)?;
+    let kem_key =
+        EncapsulationKey::<MlKem768>::new_from_slice(kem_key).map_err(|_| KemError::InvalidKemKey)?;
     let secret = x25519_secret(rng);
     let agreed = agree_x25519(&secret, x25519)?;
     let (ciphertext, mut shared) = kem_key.encapsulate_with_rng(rng);

@@ -80,8 +80,7 @@ impl Pairwise {
         // Used up before anything is sealed under it \[PWM-2\].
         self.next_counter = counter.checked_add(1).expect("2^64 pairwise messages are never sent");
         let header = PairwiseHeader { message_type, counter }.to_array();
-        let mut packet =
-            Vec::with_capacity(header.len() + plaintext.len() + self.send.suite().tag_length());
+        let mut packet = Vec::with_capacity(header.len() + plaintext.len() + self.send.suite().tag_length());
         packet.extend_from_slice(&header);
         packet.extend_from_slice(plaintext);
         let associated = associated(&header, &self.transcript);

@@ -118,9 +118,9 @@ impl PacketKey {
     pub fn new(suite: Suite, key: &[u8]) -> Self {
         assert_eq!(key.len(), suite.key_length(), "packet key of another suite");
         PacketKey(match suite {
-            Suite::Modern => Schedule::Modern(
-                Aes256GcmSiv::new_from_slice(key).expect("length asserted above"),
-            ),
+            Suite::Modern => {
+                Schedule::Modern(Aes256GcmSiv::new_from_slice(key).expect("length asserted above"))
+            }
             Suite::Classic => {
                 let (encryption, mac) = key.split_at(CLASSIC_ENC_KEY);
                 Schedule::Classic {

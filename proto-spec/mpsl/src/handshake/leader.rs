@@ -367,7 +367,8 @@ impl Leader {
     fn make_room(&mut self, limit: usize, of_kind: impl Fn(&Handshake) -> bool) {
         let same = || self.handshakes.iter().filter(|(_, handshake)| of_kind(handshake));
         if same().count() >= limit
-            && let Some(oldest) = same().min_by_key(|(_, handshake)| handshake.deadline).map(|(from, _)| *from)
+            && let Some(oldest) =
+                same().min_by_key(|(_, handshake)| handshake.deadline).map(|(from, _)| *from)
         {
             self.handshakes.remove(&oldest);
         }

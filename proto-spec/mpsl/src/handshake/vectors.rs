@@ -59,7 +59,10 @@ impl TryCryptoRng for Script {}
 
 /// Random-looking bytes that anybody can make again: SHA-256 of a label and a block number.
 fn bytes(label: &str, length: usize) -> Vec<u8> {
-    (0u8..).flat_map(|block| Sha256::digest([label.as_bytes(), &[block]].concat()).to_vec()).take(length).collect()
+    (0u8..)
+        .flat_map(|block| Sha256::digest([label.as_bytes(), &[block]].concat()).to_vec())
+        .take(length)
+        .collect()
 }
 
 fn number(value: u16) -> SenderNumber {
@@ -96,7 +99,8 @@ fn handshake(suite: Suite) -> Value {
     assert_eq!(leader.open_code(now, code.number, Role::Customer, &mut script), Ok(code.clone()));
     script.finish();
 
-    let setup = JoinerSetup { session, number: number(2), leader: number(1), suite, display_name: "Jörg".into() };
+    let setup =
+        JoinerSetup { session, number: number(2), leader: number(1), suite, display_name: "Jörg".into() };
     let mut script = Script::new(&[&a, &joiner_x25519, &ml_kem_seed, &joiner_ed25519, &joiner_nonce]);
     let mut budget = ProofBudget::new();
     let (mut joiner, m1) = Joiner::start(now, setup, &code, budget, &mut script).unwrap();
@@ -110,16 +114,19 @@ fn handshake(suite: Suite) -> Value {
     let Ok(JoinerStep::Reply(m3)) = joiner.handle(now, number(1), &m2, &mut budget) else {
         panic!("M2 is answered")
     };
-    let Ok(LeaderStep::Proved(proved)) = leader.handle(now, number(2), &m3, &mut Script::new(&[]), &|_, _| false)
+    let Ok(LeaderStep::Proved(proved)) =
+        leader.handle(now, number(2), &m3, &mut Script::new(&[]), &|_, _| false)
     else {
         panic!("M3 proves")
     };
-    let Ok(JoinerStep::Established(established)) = joiner.handle(now, number(1), &proved.reply, &mut budget) else {
+    let Ok(JoinerStep::Established(established)) = joiner.handle(now, number(1), &proved.reply, &mut budget)
+    else {
         panic!("M4 proves")
     };
 
     // What lies in between, once more from the inputs.
-    let (Ok(Message::M1(first)), Ok(Message::M2(second))) = (Message::from_bytes(&m1), Message::from_bytes(&m2))
+    let (Ok(Message::M1(first)), Ok(Message::M2(second))) =
+        (Message::from_bytes(&m1), Message::from_bytes(&m2))
     else {
         panic!("our own messages decode")
     };
@@ -214,7 +221,8 @@ fn wraps(mut leader: Pairwise, mut member: Pairwise) -> Vec<Value> {
         leader.chain_mut().advance();
         // The member misses the second: its chain catches up.
         if count != 2 {
-            let opened = member.chain().kek_at(step, epoch(count), number(2)).unwrap().unwrap(&wrapped).unwrap();
+            let opened =
+                member.chain().kek_at(step, epoch(count), number(2)).unwrap().unwrap(&wrapped).unwrap();
             assert_eq!(*opened, secret);
             assert!(member.chain_mut().advance_past(step));
         }

@@ -1,0 +1,9 @@
+//! Tests of the whole crate through its public API; one binary, a module for each subject.
+
+mod churn;
+mod common;
+mod groups;
+mod handshake;
+mod pairwise;
+mod primitives;
+mod world;
