@@ -15,10 +15,15 @@
 //! # }
 //! ```
 
+mod config;
+mod connect;
 mod credential;
+mod disk;
 mod error;
+mod gateway;
 mod mesh;
 mod session;
+mod tls;
 
 pub use credential::{Credential, login, logout};
 pub use error::{Error, ErrorKind};
@@ -30,3 +35,13 @@ pub use sealcast_endpoint_core::command::Command;
 pub use sealcast_endpoint_core::event::{self, Event};
 pub use sealcast_endpoint_core::{JoinCode, Suite};
 pub use session::{Accept, Commander, Options, Session};
+
+/// Fresh randomness of the operating system.
+fn random<const N: usize>() -> Result<zeroize::Zeroizing<[u8; N]>, Error> {
+    let mut bytes = zeroize::Zeroizing::new([0u8; N]);
+    getrandom::fill(bytes.as_mut()).map_err(|error| {
+        let text = format!("the operating system gives no randomness ({error}): nothing can be sealed without it");
+        Error::new(ErrorKind::Failed, text)
+    })?;
+    Ok(bytes)
+}

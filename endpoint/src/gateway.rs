@@ -1,0 +1,279 @@
+//! Calls to the gateway over one TLS connection at a time, whose exporter the proofs are bound to. A connection that
+//! fails is dropped and made anew with the next call, so no proof is ever sent on another connection than its own.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use proto_spec::ticket::Role;
+use sealcast_endpoint_core::attach::AttachKey;
+use sealcast_rpc as rpc;
+use sealcast_rpc::endpoint_client::EndpointClient;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::config::{CALL_MAX, SENTENCE_CHARS_MAX};
+use crate::{Credential, Error, ErrorKind, Mesh};
+
+/// A client of the gateway; cheap to clone, clones share the connection.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    mesh: Mesh,
+    credential: Option<Credential>,
+    connection: Arc<tokio::sync::Mutex<Option<Connection>>>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    client: EndpointClient<Channel>,
+    exporter: [u8; 32],
+}
+
+/// The broker's word that a session was created or found.
+pub(crate) struct Admission {
+    pub(crate) session: proto_spec::SessionId,
+    pub(crate) number: proto_spec::SenderNumber,
+    pub(crate) leader: proto_spec::SenderNumber,
+    pub(crate) role: Role,
+    pub(crate) ticket: String,
+    pub(crate) nodes: Vec<String>,
+}
+
+impl Gateway {
+    pub(crate) fn new(mesh: Mesh, credential: Option<Credential>) -> Gateway {
+        Gateway { mesh, credential, connection: Arc::default() }
+    }
+
+    pub(crate) async fn login(&self, request: rpc::LoginRequest) -> Result<rpc::LoginReply, Error> {
+        self.call(request, |mut client, request| async move { client.login(request).await }).await
+    }
+
+    pub(crate) async fn logout(&self) -> Result<(), Error> {
+        self.call(rpc::LogoutRequest {}, |mut client, request| async move { client.logout(request).await })
+            .await
+            .map(|_| ())
+    }
+
+    pub(crate) async fn create_session(&self, attach_key: &AttachKey) -> Result<Admission, Error> {
+        let request =
+            rpc::CreateSessionRequest { attach_key: attach_key.public().to_vec(), probes: Vec::new() };
+        let reply = self
+            .call(request, |mut client, request| async move { client.create_session(request).await })
+            .await?;
+        let number = sender(reply.number)?;
+        Ok(Admission {
+            session: session(reply.session_id)?,
+            number,
+            leader: number,
+            role: Role::Provider,
+            ticket: reply.ticket,
+            nodes: addresses(reply.nodes),
+        })
+    }
+
+    pub(crate) async fn lookup(
+        &self,
+        number: proto_spec::SessionNumber,
+        attach_key: &AttachKey,
+    ) -> Result<Admission, Error> {
+        let request = rpc::LookupRequest {
+            session_number: number.value(),
+            attach_key: attach_key.public().to_vec(),
+            probes: Vec::new(),
+        };
+        let reply =
+            self.call(request, |mut client, request| async move { client.lookup(request).await }).await?;
+        Ok(Admission {
+            number: sender(reply.number)?,
+            leader: sender(reply.leader)?,
+            role: match reply.role() {
+                rpc::MemberRole::Provider => Role::Provider,
+                rpc::MemberRole::Customer => Role::Customer,
+                rpc::MemberRole::Unspecified => return Err(misbehaved("role")),
+            },
+            session: session(reply.session_id)?,
+            ticket: reply.ticket,
+            nodes: addresses(reply.nodes),
+        })
+    }
+
+    pub(crate) async fn open_join(&self, ticket: TicketHolder, role: Role) -> Result<u32, Error> {
+        let role = match role {
+            Role::Provider => rpc::MemberRole::Provider,
+            Role::Customer => rpc::MemberRole::Customer,
+        };
+        let request = |proof| rpc::OpenJoinRequest { proof: Some(proof), role: role as i32 };
+        let call = |mut client: EndpointClient<Channel>, request| async move { client.open_join(request).await };
+        Ok(self.ticket_call(ticket, request, call).await?.session_number)
+    }
+
+    pub(crate) async fn close_join(&self, ticket: TicketHolder, session_number: u32) -> Result<(), Error> {
+        let request = |proof| rpc::CloseJoinRequest { proof: Some(proof), session_number };
+        let call = |mut client: EndpointClient<Channel>, request| async move { client.close_join(request).await };
+        self.ticket_call(ticket, request, call).await.map(|_| ())
+    }
+
+    pub(crate) async fn admit(&self, ticket: TicketHolder, number: u16) -> Result<String, Error> {
+        let request = |proof| rpc::AdmitRequest { proof: Some(proof), number: number.into() };
+        let call = |mut client: EndpointClient<Channel>, request| async move { client.admit(request).await };
+        Ok(self.ticket_call(ticket, request, call).await?.ticket)
+    }
+
+    pub(crate) async fn renew(&self, ticket: TicketHolder) -> Result<String, Error> {
+        let request = |proof| rpc::RenewTicketRequest { proof: Some(proof) };
+        let call = |mut client: EndpointClient<Channel>, request| async move { client.renew_ticket(request).await };
+        Ok(self.ticket_call(ticket, request, call).await?.ticket)
+    }
+
+    pub(crate) async fn remove_member(&self, ticket: TicketHolder, number: u16) -> Result<(), Error> {
+        let request = |proof| rpc::RemoveMemberRequest { proof: Some(proof), number: number.into() };
+        let call = |mut client: EndpointClient<Channel>, request| async move { client.remove_member(request).await };
+        self.ticket_call(ticket, request, call).await.map(|_| ())
+    }
+
+    pub(crate) async fn end_session(&self, ticket: TicketHolder) -> Result<(), Error> {
+        let request = |proof| rpc::EndSessionRequest { proof: Some(proof) };
+        let call = |mut client: EndpointClient<Channel>, request| async move { client.end_session(request).await };
+        self.ticket_call(ticket, request, call).await.map(|_| ())
+    }
+}
+
+/// A ticket with the key that proves it.
+pub(crate) struct TicketHolder {
+    pub(crate) ticket: String,
+    pub(crate) key: AttachKey,
+}
+
+impl Gateway {
+    async fn call<Q, A, F>(
+        &self,
+        request: Q,
+        call: impl FnOnce(EndpointClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let connection = self.connect().await?;
+        self.send(connection, request, call).await
+    }
+
+    async fn ticket_call<Q, A, F>(
+        &self,
+        holder: TicketHolder,
+        request: impl FnOnce(rpc::TicketProof) -> Q,
+        call: impl FnOnce(EndpointClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let connection = self.connect().await?;
+        let signature = holder.key.prove_call(&connection.exporter, &holder.ticket).to_vec();
+        let request = request(rpc::TicketProof { ticket: holder.ticket, signature });
+        self.send(connection, request, call).await
+    }
+
+    async fn send<Q, A, F>(
+        &self,
+        connection: Connection,
+        request: Q,
+        call: impl FnOnce(EndpointClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut request = Request::new(request);
+        if let Some(credential) = &self.credential {
+            put_credential(request.metadata_mut(), &credential.proof(&connection.exporter));
+        }
+        match within(CALL_MAX, call(connection.client, request)).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => {
+                if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded) {
+                    *self.connection.lock().await = None;
+                }
+                Err(sentence(&status))
+            }
+        }
+    }
+
+    /// The connection in use, or a new one.
+    async fn connect(&self) -> Result<Connection, Error> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = &*slot {
+            return Ok(connection.clone());
+        }
+        let won = self.mesh.gateway().await?;
+        let exporter = won.exporter;
+        // The connector gives away this one connection: a second one would have another exporter.
+        let stream = Mutex::new(Some(TokioIo::new(won.stream)));
+        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+            let stream = stream.lock().expect("no panic while holding it").take();
+            std::future::ready(stream.ok_or_else(|| std::io::Error::other("the connection was lost")))
+        });
+        let channel = tonic::transport::Endpoint::from_static("http://gateway.sealcast.invalid")
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| Error::new(ErrorKind::Unreachable, format!("the gateway does not answer: {error}")))?;
+        let connection = Connection { client: EndpointClient::new(channel), exporter };
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+/// A gateway that answers what it may not.
+pub(crate) fn misbehaved(what: &str) -> Error {
+    Error::new(ErrorKind::Failed, format!("the gateway's answer holds no valid {what}: update the older of the two"))
+}
+
+fn put_credential(metadata: &mut MetadataMap, proof: &[u8]) {
+    metadata.insert_bin(rpc::CREDENTIAL_METADATA, MetadataValue::from_bytes(proof));
+}
+
+async fn within<A>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<A>, Status>>,
+) -> Result<Response<A>, Status> {
+    tokio::time::timeout(limit, call)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("the gateway did not answer in time: try again")))
+}
+
+fn sentence(status: &Status) -> Error {
+    let kind = match status.code() {
+        Code::NotFound => ErrorKind::NotFound,
+        Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Denied,
+        Code::ResourceExhausted => ErrorKind::Limited,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => ErrorKind::Invalid,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => ErrorKind::Unreachable,
+        _ => ErrorKind::Failed,
+    };
+    let told: String =
+        status.message().chars().filter(|char| !char.is_control()).take(SENTENCE_CHARS_MAX).collect();
+    let text = match (told.is_empty(), kind) {
+        (false, ErrorKind::Unreachable) if status.code() != Code::DeadlineExceeded => {
+            format!("the connection to the gateway was lost ({told}): try again")
+        }
+        (false, _) => told,
+        (true, _) => format!("the gateway refused the call ({}): try again", status.code()),
+    };
+    Error::new(kind, text)
+}
+
+fn session(bytes: Vec<u8>) -> Result<proto_spec::SessionId, Error> {
+    bytes.try_into().map(proto_spec::SessionId).map_err(|_| misbehaved("session id"))
+}
+
+fn sender(number: u32) -> Result<proto_spec::SenderNumber, Error> {
+    u16::try_from(number).ok().and_then(proto_spec::SenderNumber::new).ok_or_else(|| misbehaved("sender number"))
+}
+
+fn addresses(nodes: Vec<rpc::NodeAddress>) -> Vec<String> {
+    nodes
+        .iter()
+        .flat_map(|node| {
+            let host = if node.host.contains(':') { format!("[{}]", node.host) } else { node.host.clone() };
+            node.ports.iter().map(move |port| format!("{host}:{port}"))
+        })
+        .collect()
+}
