@@ -17,7 +17,7 @@ mod leader;
 mod transcript;
 
 #[cfg(test)]
-mod vectors;
+mod tests;
 
 use proto_spec::DecodeError;
 use proto_spec::mpsl::DISPLAY_NAME_MAX;

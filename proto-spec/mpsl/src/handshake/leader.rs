@@ -249,6 +249,7 @@ impl Leader {
             };
         }
         self.check_m1(from, m1)?;
+        // And again when M3 comes \[HSK-13\].
         if taken(from, &m1.member_key) || m1.member_key == self.setup.member_key.public() {
             return Err(HandshakeError::AlreadyMember);
         }

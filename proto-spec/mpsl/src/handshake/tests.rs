@@ -2,7 +2,7 @@
 //! checked by an independent implementation, `proto-spec/vectors/check_mpsl.py`.
 //!
 //! To write the file anew after a deliberate change of the protocol: `SEALCAST_WRITE_VECTORS=1 cargo test -p
-//! sealcast-mpsl vectors`, then run the script.
+//! sealcast-mpsl those_of_the_file`, then run the script.
 
 use std::convert::Infallible;
 
