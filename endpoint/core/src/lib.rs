@@ -2,6 +2,7 @@
 //! simulator; it never touches a socket, a file or a clock.
 
 pub mod attach;
+pub mod channel;
 pub mod command;
 pub mod config;
 pub mod event;

@@ -1,0 +1,561 @@
+//! One outgoing reliable channel: what waits, what is on its way, and who misses what.
+//!
+//! ```text
+//! send -> queue -> seal -> sent (kept until every receiver has it) -> gone
+//!                            \-> repair: the same bytes, or carried after an epoch change, to those who miss it
+//! ```
+//! It never reads a clock and never touches a receiver's data; the order between channels is the caller's.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto_spec::channel::{Ack, AckEntry, SEQUENCE_LENGTH, StreamUse, record_cost};
+use proto_spec::{EpochId, Now, SenderNumber, StreamId, Timestamp};
+
+use super::limits::{CARRY_MAX, LAG_MAX, LOSS_PACKETS, PROBES_UNTIL_LOST, QUEUE_COST_MAX, SKIP_INTERVAL};
+use super::path::Paths;
+use super::progress::Progress;
+use crate::security::{Seal, SealError};
+
+/// A record that somebody may still miss.
+struct Sent {
+    /// As it was first sealed; repairs are these bytes.
+    packet: Bytes,
+    epoch: EpochId,
+    /// The same, re-wrapped under a later epoch.
+    carried: Option<(EpochId, Bytes)>,
+    /// Costs of the channel's records up to and including this one.
+    cost_end: u64,
+    sent_at: Timestamp,
+    repaired: bool,
+}
+
+/// A member that fell behind, until it knows where the channel goes on.
+struct Skipped {
+    to: u64,
+    tell_at: Timestamp,
+}
+
+/// A packet of the channel and whom it is for.
+pub(super) struct Packet {
+    pub(super) packet: Bytes,
+    pub(super) to: Vec<SenderNumber>,
+}
+
+/// One outgoing reliable channel.
+pub(super) struct Outgoing {
+    stream: StreamId,
+    usage: StreamUse,
+    queue: VecDeque<Bytes>,
+    queue_cost: u64,
+    sent: VecDeque<Sent>,
+    /// The sequence of the first record in `sent`.
+    base: u64,
+    /// Costs of all records before `base`.
+    base_cost: u64,
+    /// Costs of all records sealed so far.
+    cost: u64,
+    receivers: BTreeMap<SenderNumber, Progress>,
+    skipped: BTreeMap<SenderNumber, Skipped>,
+    /// Records that at least one receiver is to get again.
+    repairs: BTreeSet<u64>,
+    sent_at: Timestamp,
+    epoch: Option<EpochId>,
+    epoch_at: Timestamp,
+    next_token: u32,
+    /// For members: probes and skips.
+    entries: Vec<(SenderNumber, AckEntry)>,
+    /// Members that fell behind since they were last asked for.
+    lost: Vec<SenderNumber>,
+}
+
+impl Outgoing {
+    pub(super) fn new(stream: StreamId, usage: StreamUse) -> Outgoing {
+        Outgoing {
+            stream,
+            usage,
+            queue: VecDeque::new(),
+            queue_cost: 0,
+            sent: VecDeque::new(),
+            base: 0,
+            base_cost: 0,
+            cost: 0,
+            receivers: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+            repairs: BTreeSet::new(),
+            sent_at: Timestamp::ZERO,
+            epoch: None,
+            epoch_at: Timestamp::ZERO,
+            next_token: 1,
+            entries: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// The sequence of the next record to be sealed.
+    pub(super) fn next(&self) -> u64 {
+        self.base + self.sent.len() as u64
+    }
+
+    /// The sequence that the next payload given to [`Outgoing::push`] will have.
+    pub(super) fn next_queued(&self) -> u64 {
+        self.next() + self.queue.len() as u64
+    }
+
+    /// Whether a payload of this length is taken now.
+    pub(super) fn has_room(&self, payload_length: usize) -> bool {
+        self.queue.is_empty() || self.queue_cost + record_cost(payload_length) <= QUEUE_COST_MAX
+    }
+
+    /// Whether nothing waits and nothing is missing anywhere.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.sent.is_empty()
+    }
+
+    /// The first sequence that a receiver has not acknowledged.
+    pub(super) fn acknowledged(&self, member: SenderNumber) -> Option<u64> {
+        self.receivers.get(&member).map(|progress| progress.next)
+    }
+
+    /// Probes and skips for members, since they were last asked for.
+    pub(super) fn take_entries(&mut self) -> Vec<(SenderNumber, AckEntry)> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Members that fell behind, since they were last asked for.
+    pub(super) fn take_lost(&mut self) -> Vec<SenderNumber> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Takes a payload. Without a receiver it is as good as delivered.
+    pub(super) fn push(&mut self, payload: Bytes) {
+        if self.receivers.is_empty() && self.is_idle() {
+            self.base += 1;
+            self.cost += record_cost(payload.len());
+            self.base_cost = self.cost;
+            return;
+        }
+        self.queue_cost += record_cost(payload.len());
+        self.queue.push_back(payload);
+    }
+
+    /// A new receiver, which begins with the next record that is sealed.
+    pub(super) fn add(&mut self, now: Timestamp, member: SenderNumber) {
+        if !self.skipped.contains_key(&member) {
+            let (next, cost) = (self.next(), self.cost);
+            self.receivers.entry(member).or_insert_with(|| Progress::new(now, next, cost));
+        }
+    }
+
+    /// A receiver that is not waited for any more.
+    pub(super) fn remove(&mut self, member: SenderNumber, paths: &mut Paths) {
+        self.skipped.remove(&member);
+        self.entries.retain(|(to, _)| *to != member);
+        if let Some(progress) = self.receivers.remove(&member) {
+            let rest = self.cost - progress.arrived_cost;
+            paths.path(member, self.usage.class()).given_up(rest);
+            self.retire();
+        }
+    }
+
+    /// Gives up everything that waits or is missing, and all receivers.
+    pub(super) fn clear(&mut self, paths: &mut Paths) {
+        self.queue.clear();
+        self.queue_cost = 0;
+        let members: Vec<_> = self.receivers.keys().chain(self.skipped.keys()).copied().collect();
+        members.into_iter().for_each(|member| self.remove(member, paths));
+        self.retire();
+    }
+
+    /// A new epoch: what is on its way may be refused on arrival, so signs of it are awaited anew.
+    pub(super) fn epoch_installed(&mut self, now: Timestamp, epoch: EpochId) {
+        self.epoch = Some(epoch);
+        self.epoch_at = now;
+        self.receivers.values_mut().for_each(|progress| {
+            progress.sign_at = now;
+            progress.in_vain = 0;
+        });
+    }
+
+    /// The way to a member, or to all, is a new one: asks what has arrived \[CHN-9\].
+    pub(super) fn way_renewed(&mut self, now: Timestamp, only: Option<SenderNumber>) {
+        let next = self.next();
+        for (member, progress) in &mut self.receivers {
+            if only.is_some_and(|only| only != *member) {
+                continue;
+            }
+            progress.way_renewed(now);
+            if progress.next < next || !self.queue.is_empty() {
+                let token = take_token(&mut self.next_token);
+                progress.probed(token, next);
+                self.entries.push((*member, AckEntry::Probe { stream: self.stream, token }));
+            }
+        }
+        for (member, skipped) in &mut self.skipped {
+            if only.is_none_or(|only| only == *member) {
+                skipped.tell_at = now;
+            }
+        }
+    }
+
+    /// A receiver's acknowledgement \[CHN-4\] \[CHN-7\].
+    pub(super) fn acknowledgement(
+        &mut self,
+        now: Timestamp,
+        member: SenderNumber,
+        ack: &Ack,
+        paths: &mut Paths,
+    ) {
+        let next = self.next();
+        if let Some(skipped) = self.skipped.get_mut(&member) {
+            if ack.next == next {
+                self.skipped.remove(&member);
+                self.add(now, member);
+            } else if ack.next >= skipped.to && ack.next < next {
+                *skipped = Skipped { to: next, tell_at: now };
+            }
+            return;
+        }
+        let Some(progress) = self.receivers.get_mut(&member) else { return };
+        let (base, base_cost, cost) = (self.base, self.base_cost, self.cost);
+        let sent = &self.sent;
+        let cost_before = |sequence: u64| match sequence - base {
+            0 => base_cost,
+            count => sent.get(count as usize - 1).map_or(cost, |record| record.cost_end),
+        };
+        let Some(news) = progress.acknowledged(now, ack, next, cost_before) else { return };
+        let path = paths.path(member, self.usage.class());
+        let newest = news.highest.and_then(|highest| self.sent.get((highest - base) as usize));
+        if let Some(record) = newest.filter(|record| !record.repaired) {
+            path.sample(now.since(record.sent_at), Duration::from_micros(u64::from(ack.delay_us)));
+        }
+        path.arrived(news.cost);
+        if let Some(below) = news.lost_below {
+            self.miss_below(member, below);
+        }
+        self.detect_losses(now, member, paths);
+        self.retire();
+        if let Some(progress) = self.receivers.get_mut(&member) {
+            progress.behind_since(now, self.cost);
+        }
+    }
+
+    /// The next packet to send again, to those who miss it \[CHN-8\].
+    ///
+    /// # Errors
+    /// [`SealError`] when a record had to be carried and nothing may be sealed now.
+    pub(super) fn repair(&mut self, now: Now, seal: &mut impl Seal) -> Result<Option<Packet>, SealError> {
+        while let Some(sequence) = self.repairs.first().copied() {
+            let to: Vec<_> = self
+                .receivers
+                .iter()
+                .filter(|(_, progress)| progress.repairs.get(&sequence).is_some_and(|repair| repair.due))
+                .map(|(member, _)| *member)
+                .collect();
+            let next = self.next();
+            let Some(record) = sequence.checked_sub(self.base).and_then(|at| self.sent.get_mut(at as usize))
+            else {
+                self.repairs.remove(&sequence);
+                continue;
+            };
+            if to.is_empty() {
+                self.repairs.remove(&sequence);
+                continue;
+            }
+            let packet = current_packet(record, now, seal)?;
+            record.repaired = true;
+            self.repairs.remove(&sequence);
+            for member in &to {
+                if let Some(progress) = self.receivers.get_mut(member) {
+                    progress.repaired(now.mono, sequence, next);
+                }
+            }
+            return Ok(Some(Packet { packet, to }));
+        }
+        Ok(None)
+    }
+
+    /// Seals the next payload, if every receiver has room for it \[CHN-6\].
+    ///
+    /// # Errors
+    /// [`SealError`] when nothing may be sealed now.
+    pub(super) fn seal_next(
+        &mut self,
+        now: Now,
+        seal: &mut impl Seal,
+        paths: &mut Paths,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<Packet>, SealError> {
+        let Some(payload) = self.queue.front() else { return Ok(None) };
+        if self.receivers.is_empty() {
+            // Nobody is left: what waits goes where it would go.
+            self.base += self.queue.len() as u64;
+            self.cost += std::mem::take(&mut self.queue_cost);
+            self.base_cost = self.cost;
+            self.queue.clear();
+            return Ok(None);
+        }
+        let payload_length = payload.len();
+        let cost = record_cost(payload_length);
+        if self.is_blocked(cost, paths) {
+            self.drop_laggards(now.mono, paths);
+            if self.receivers.is_empty() || self.is_blocked(cost, paths) {
+                return Ok(None);
+            }
+        }
+        let epoch = seal.epoch().ok_or(SealError::NoEpoch)?;
+        scratch.clear();
+        scratch.reserve(SEQUENCE_LENGTH + payload_length);
+        scratch.extend_from_slice(&self.next().to_be_bytes());
+        scratch.extend_from_slice(self.queue.front().map_or(&[], |payload| payload));
+        let mut packet = Vec::with_capacity(scratch.len() + record_cost(0) as usize);
+        let class = self.usage.class();
+        seal.seal(now, class, self.stream, self.usage.signed(), scratch, &mut packet)?;
+        let packet = Bytes::from(packet);
+        self.queue.pop_front();
+        self.queue_cost -= cost;
+        self.cost += cost;
+        self.sent_at = now.mono;
+        self.sent.push_back(Sent {
+            packet: packet.clone(),
+            epoch,
+            carried: None,
+            cost_end: self.cost,
+            sent_at: now.mono,
+            repaired: false,
+        });
+        let to: Vec<_> = self.receivers.keys().copied().collect();
+        to.iter().for_each(|member| paths.path(*member, class).sent(cost));
+        Ok(Some(Packet { packet, to }))
+    }
+
+    /// When [`Outgoing::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(
+        &self,
+        absent: &BTreeSet<SenderNumber>,
+        paths: &mut Paths,
+    ) -> Option<Timestamp> {
+        let skips = self.skipped.iter().filter(|(member, _)| !absent.contains(member));
+        let skips = skips.map(|(_, skipped)| skipped.tell_at).min();
+        let present = self.receivers.iter().filter(|(member, _)| !absent.contains(member));
+        let probes = present
+            .filter_map(|(member, progress)| {
+                let probe_at = self.awaits(progress).then(|| self.probe_at(*member, progress, paths));
+                progress.loss_at.into_iter().chain(probe_at).min()
+            })
+            .min();
+        skips.into_iter().chain(probes).chain(self.lag_timeout(paths)).min()
+    }
+
+    /// When a member that keeps others waiting has done so too long.
+    fn lag_timeout(&self, paths: &mut Paths) -> Option<Timestamp> {
+        let cost = record_cost(self.queue.front()?.len());
+        let mut earliest = None;
+        let mut somebody_is_free = false;
+        for (member, progress) in &self.receivers {
+            if self.blocks(*member, progress, cost, paths) {
+                let at = progress.goal_at + LAG_MAX;
+                earliest = Some(earliest.map_or(at, |earlier: Timestamp| earlier.min(at)));
+            } else {
+                somebody_is_free = true;
+            }
+        }
+        earliest.filter(|_| somebody_is_free)
+    }
+
+    /// Timers that are due: losses, probes, skips, members that are too far behind.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Timestamp,
+        absent: &BTreeSet<SenderNumber>,
+        paths: &mut Paths,
+    ) {
+        for (member, skipped) in &mut self.skipped {
+            if skipped.tell_at <= now && !absent.contains(member) {
+                skipped.tell_at = now + SKIP_INTERVAL;
+                self.entries.push((*member, AckEntry::Skip { stream: self.stream, to: skipped.to }));
+            }
+        }
+        let members: Vec<_> = self.receivers.keys().copied().collect();
+        for member in members.iter().filter(|member| !absent.contains(member)) {
+            if self.receivers.get(member).and_then(|progress| progress.loss_at).is_some_and(|at| at <= now) {
+                self.detect_losses(now, *member, paths);
+            }
+            self.probe_if_due(now, *member, paths);
+        }
+        self.drop_laggards(now, paths);
+    }
+
+    /// Members whose lag keeps others waiting longer than [`LAG_MAX`] leave the window \[CHN-10\].
+    pub(super) fn drop_laggards(&mut self, now: Timestamp, paths: &mut Paths) {
+        let Some(payload) = self.queue.front() else { return };
+        let cost = record_cost(payload.len());
+        let (blocking, free): (Vec<_>, Vec<_>) = self
+            .receivers
+            .iter()
+            .map(|(member, progress)| (*member, self.blocks(*member, progress, cost, paths)))
+            .partition(|(_, blocks)| *blocks);
+        if free.is_empty() {
+            return;
+        }
+        for (member, _) in blocking {
+            let Some(progress) = self.receivers.get_mut(&member) else { continue };
+            if now >= progress.behind_since(now, self.cost) + LAG_MAX {
+                self.lose(now, member, paths);
+            }
+        }
+    }
+
+    fn lose(&mut self, now: Timestamp, member: SenderNumber, paths: &mut Paths) {
+        self.remove(member, paths);
+        self.lost.push(member);
+        if self.usage != StreamUse::Files {
+            self.skipped.insert(member, Skipped { to: self.next(), tell_at: now });
+        }
+    }
+
+    fn is_blocked(&self, cost: u64, paths: &mut Paths) -> bool {
+        self.receivers.iter().any(|(member, progress)| self.blocks(*member, progress, cost, paths))
+    }
+
+    fn blocks(&self, member: SenderNumber, progress: &Progress, cost: u64, paths: &mut Paths) -> bool {
+        self.cost + cost > progress.granted_cost || !paths.path(member, self.usage.class()).has_room(cost)
+    }
+
+    /// Whether something is expected of the member: a record to arrive, or a grant.
+    fn awaits(&self, progress: &Progress) -> bool {
+        progress.next < self.next() || self.lacks_grant(progress)
+    }
+
+    fn lacks_grant(&self, progress: &Progress) -> bool {
+        self.queue
+            .front()
+            .is_some_and(|payload| self.cost + record_cost(payload.len()) > progress.granted_cost)
+    }
+
+    fn probe_at(&self, member: SenderNumber, progress: &Progress, paths: &mut Paths) -> Timestamp {
+        let since =
+            if progress.next < self.next() { progress.sign_at.max(self.sent_at) } else { progress.sign_at };
+        since + paths.path(member, self.usage.class()).probe_delay(progress.in_vain)
+    }
+
+    /// Nothing was heard for a while: sends the last record again, which waits its turn behind whatever is on its way,
+    /// and the first one that is missing; or asks for a grant \[CHN-9\].
+    fn probe_if_due(&mut self, now: Timestamp, member: SenderNumber, paths: &mut Paths) {
+        let next = self.next();
+        let Some(progress) = self.receivers.get(&member) else { return };
+        if !self.awaits(progress) || self.probe_at(member, progress, paths) > now {
+            return;
+        }
+        if self.is_past_repair(now, progress) {
+            return self.lose(now, member, paths);
+        }
+        let first = progress.next;
+        let last = (first..next).next_back().filter(|last| !progress.has(*last));
+        let Some(progress) = self.receivers.get_mut(&member) else { return };
+        progress.in_vain = progress.in_vain.saturating_add(1);
+        progress.sign_at = now;
+        for sequence in [Some(first).filter(|first| *first < next), last].into_iter().flatten() {
+            progress.miss(sequence);
+            self.repairs.insert(sequence);
+        }
+        // What has arrived already is not opened twice, so only the probe is sure of an answer. It overtakes bulk: its
+        // answer says what was lost only once nothing can be on its way any more.
+        let token = take_token(&mut self.next_token);
+        if progress.in_vain >= PROBES_UNTIL_LOST {
+            progress.probed(token, next);
+        }
+        if progress.in_vain == PROBES_UNTIL_LOST {
+            paths.path(member, self.usage.class()).silent();
+        }
+        self.entries.push((member, AckEntry::Probe { stream: self.stream, token }));
+    }
+
+    /// Whether the first record that the member misses is of an epoch whose keys it cannot have kept.
+    fn is_past_repair(&self, now: Timestamp, progress: &Progress) -> bool {
+        self.sent.get((progress.next - self.base) as usize).is_some_and(|record| {
+            Some(record.epoch) != self.epoch && now >= self.epoch_at.max(progress.way_at) + CARRY_MAX
+        })
+    }
+
+    fn miss_below(&mut self, member: SenderNumber, below: u64) {
+        let Some(progress) = self.receivers.get_mut(&member) else { return };
+        for sequence in progress.next..below {
+            if !progress.has(sequence) {
+                progress.miss(sequence);
+                self.repairs.insert(sequence);
+            }
+        }
+    }
+
+    /// Records in a member's gaps are lost once enough or late enough others have arrived \[CHN-7\].
+    fn detect_losses(&mut self, now: Timestamp, member: SenderNumber, paths: &mut Paths) {
+        let Some(progress) = self.receivers.get_mut(&member) else { return };
+        progress.loss_at = None;
+        let gaps = progress.gaps();
+        if gaps.is_empty() {
+            return;
+        }
+        let path = paths.path(member, self.usage.class());
+        let delay = path.loss_delay();
+        let patience = path.probe_delay(0);
+        let highest_end = progress.highest_end();
+        let mut loss_at: Option<Timestamp> = None;
+        for sequence in gaps.into_iter().flat_map(|(start, end)| start..end) {
+            let Some(record) = self.sent.get((sequence - self.base) as usize) else { continue };
+            let lost = match progress.repairs.get(&sequence).copied() {
+                Some(repair) => progress.lost_again(now, repair, LOSS_PACKETS, patience),
+                None => highest_end > sequence + LOSS_PACKETS || now >= record.sent_at + delay,
+            };
+            if lost {
+                if progress.miss(sequence) {
+                    path.lost(now, record.sent_at);
+                    self.repairs.insert(sequence);
+                }
+            } else {
+                let at = match progress.repairs.get(&sequence) {
+                    Some(repair) if repair.due => continue,
+                    Some(repair) => repair.sent_at + patience,
+                    None => record.sent_at + delay,
+                };
+                loss_at = Some(loss_at.map_or(at, |earlier| earlier.min(at)));
+            }
+        }
+        progress.loss_at = loss_at;
+    }
+
+    /// Lets go of what every receiver has.
+    fn retire(&mut self) {
+        let kept_from = self.receivers.values().map(|progress| progress.next).min().unwrap_or(self.next());
+        if let Some(last) = self.sent.drain(..(kept_from - self.base) as usize).next_back() {
+            self.base_cost = last.cost_end;
+        }
+        self.base = kept_from;
+        if !self.repairs.is_empty() {
+            self.repairs = self.repairs.split_off(&kept_from);
+        }
+    }
+}
+
+fn take_token(next: &mut u32) -> u32 {
+    let token = *next;
+    *next = next.wrapping_add(1).max(1);
+    token
+}
+
+/// The bytes that bring a record to those who miss it under the newest epoch \[CHN-8\].
+fn current_packet(record: &mut Sent, now: Now, seal: &mut impl Seal) -> Result<Bytes, SealError> {
+    let epoch = seal.epoch().ok_or(SealError::NoEpoch)?;
+    if record.epoch == epoch {
+        return Ok(record.packet.clone());
+    }
+    if let Some((_, carried)) = record.carried.as_ref().filter(|(of, _)| *of == epoch) {
+        return Ok(carried.clone());
+    }
+    let mut carried = Vec::with_capacity(record.packet.len() + record_cost(0) as usize);
+    seal.carry(now, &record.packet, &mut carried)?;
+    let carried = Bytes::from(carried);
+    record.carried = Some((epoch, carried.clone()));
+    Ok(carried)
+}
