@@ -209,9 +209,151 @@ def check_handshakes(folder):
 # ---------------------------------------------------------------------------------------------------------- records
 
 
+def unpad(content):
+    """[REC-7]"""
+    end = content.rindex(0x80)
+    assert not any(content[end + 1:]), "padding"
+    assert len(content) == -(-(end + 1) // 64) * 64, "padded length"
+    return content[:end]
+
+
+def lz4_block(block):
+    """Decompresses one LZ4 block (lz4_Block_format.md)."""
+    out, at = bytearray(), 0
+
+    def length(nibble):
+        nonlocal at
+        total = nibble
+        if nibble == 15:
+            while True:
+                more = block[at]
+                at += 1
+                total += more
+                if more != 255:
+                    break
+        return total
+
+    while True:
+        token = block[at]
+        at += 1
+        literals = length(token >> 4)
+        out += block[at:at + literals]
+        at += literals
+        if at == len(block):
+            return bytes(out)
+        offset = block[at] | block[at + 1] << 8
+        at += 2
+        assert 0 < offset <= len(out), "LZ4 offset"
+        for _ in range(length(token & 15) + 4):
+            out.append(out[-offset])
+
+
+def read_body(body):
+    """[REC-7]"""
+    encoding, content = body[0], body[1:]
+    if encoding == 0:
+        return content
+    if encoding == 1:
+        return unpad(content)
+    assert encoding == 2, "encoding"
+    plaintext = lz4_block(content[2:])
+    equal("length of compressed plaintext", len(plaintext), int.from_bytes(content[:2], "big"))
+    return plaintext
+
+
+def check_epoch(session, epoch):
+    """[GRP-2] [GRP-4] [GRP-6]: makes roster and epoch message anew; returns what records need."""
+    seeds = {member["number"]: Ed25519PrivateKey.from_private_bytes(unhex(member["seed"])) for member in epoch["members"]}
+    public = {number: key.public_key().public_bytes_raw() for number, key in seeds.items()}
+    secret = unhex(epoch["secret"])
+    members = b"".join(
+        u16(member["number"]) + public[member["number"]] + u8(member["role"])
+        + u16(len(member["name"].encode())) + member["name"].encode()
+        for member in epoch["members"]
+    )
+    roster = (
+        u64(epoch["epoch"]) + public[epoch["creator"]]
+        + u8(len(epoch["deputies"])) + b"".join(map(u16, epoch["deputies"]))
+        + u8(len(epoch["members"])) + members + sha256(b"mpsl group secret", secret)
+    )
+    equal("roster", roster, unhex(epoch["roster"]))
+    signed = b"mpsl roster" + session + roster
+    roster_hash = sha256(signed)
+    equal("roster hash", roster_hash, unhex(epoch["roster_hash"]))
+
+    leader = epoch["epoch"] >> 32 & 0xffff
+    chain = unhex(epoch["chain_key_0"])
+    for _ in range(epoch["step"]):
+        chain = hkdf_expand(chain, b"next", 32)
+    kek = hkdf_expand(chain, b"kek" + u64(epoch["epoch"]) + u16(epoch["to"]), 32)
+    message = u16(len(roster)) + roster + seeds[leader].sign(signed) + u32(epoch["step"]) + aes_key_wrap(kek, secret)
+    equal("epoch message", message, unhex(epoch["message"]))
+
+    # [GRP-10]
+    prk = hkdf_extract(session + u64(epoch["epoch"]) + roster_hash, secret)
+    return {"prk": prk, "hash": roster_hash, "seeds": seeds, "public": public}
+
+
+def check_messages(messages, roster_hash):
+    """[GRP-8] [GRP-13]"""
+    nonce, epoch = unhex(messages["nonce"]), u64(messages["epoch"])
+    equal("heartbeat", nonce + epoch, unhex(messages["heartbeat"]))
+    equal("heartbeat without an epoch", nonce + u64(0), unhex(messages["heartbeat_without_epoch"]))
+    equal("answer", nonce + epoch + roster_hash, unhex(messages["answer"]))
+    equal("notices", [unhex(notice) for notice in messages["notices"]], [u8(n) for n in (1, 2, 3, 4)])
+
+
+def open_record(suite, epochs, record, counters, carried=False):
+    """[REC-1] [REC-4] [REC-6] [REC-11]: opens header | sealed, makes it anew, and returns the plaintext."""
+    header, sealed = fields(record, 24, None)
+    kind, sender = header[1] & 15, int.from_bytes(header[2:4], "big")
+    equal("suite", header[0], suite)
+    epoch = epochs[int.from_bytes(header[4:12], "big")]
+    public = epoch["public"][sender]
+    key = hkdf_expand(epoch["prk"], b"sender" + header[2:4] + public + u8(suite), KEY_LENGTH[suite])
+    inside = unseal(suite, key, header[12:], header, sealed)
+    equal("sealed", seal(suite, key, header[12:], header, inside), sealed)
+    if not carried:
+        equal("counter", int.from_bytes(header[16:], "big"), counters.get(header[12:16], 0))
+        counters[header[12:16]] = counters.get(header[12:16], 0) + 1
+    body = inside
+    if kind != 0:
+        body = inside[:-64]
+        signed = b"mpsl record" + epoch["hash"] + header + sha256(body)
+        equal("signature", epoch["seeds"][sender].sign(signed), inside[-64:])
+    if kind != 2:
+        return read_body(body)
+    assert not carried, "nested"
+    assert body[2:4] == header[2:4] and body[12:16] == header[12:16] and body[1] >> 4 == header[1] >> 4
+    return open_record(suite, epochs, body, counters, carried=True)
+
+
+def check_records(folder):
+    file = json.loads((folder / "mpsl-records.json").read_text())
+    session = unhex(file["session"])
+    epochs = {epoch["epoch"]: check_epoch(session, epoch) for epoch in file["epochs"]}
+    print("epochs: agree")
+    check_messages(file["messages"], epochs[file["messages"]["epoch"]]["hash"])
+    assert [case["suite_value"] for case in file["suites"]] == [MODERN, CLASSIC]
+    for case in file["suites"]:
+        counters = {}
+        for record in case["records"]:
+            packet = unhex(record["packet"])
+            equal("packet kind", packet[0], 3)
+            equal(record["what"], open_record(case["suite_value"], epochs, packet[1:], counters), unhex(record["plaintext"]))
+        print(f"records {case['suite']}: agree")
+
+    # [REC-12]: the base statement and its acknowledgement, from their fields.
+    said = {record["what"]: unhex(record["plaintext"]) for record in file["suites"][0]["records"]}
+    entry = lambda stream, counter, sequence: u32(stream) + u64(counter) + u64(sequence)
+    bases = b"\1\3" + entry(2, 3, 40) + entry(9, 1, 0) + entry(16, 3, 3)
+    equal("bases", bases, said["base statement"])
+    equal("acknowledgement", b"\2" + u16(5), said["acknowledgement of 5's bases"])
+
+
 # ------------------------------------------------------------------------------------------------------------- main
 
-CHECKS = [check_handshakes]
+CHECKS = [check_handshakes, check_records]
 
 
 def main():

@@ -102,10 +102,7 @@ pub(crate) enum Inbound {
     /// Handled.
     Nothing,
     /// For the layer above.
-    Private {
-        kind: u8,
-        bytes: Vec<u8>,
-    },
+    Private { kind: u8, bytes: Vec<u8> },
     /// About membership.
     Notice(proto_spec::mpsl::epoch::Notice),
 }

@@ -10,6 +10,8 @@ pub(crate) mod replay;
 pub(crate) mod seal;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use proto_spec::frame::{DATA_OVERHEAD_MAX, FRAME_LENGTH_MAX};
 use proto_spec::packet::RecordHeader;
@@ -35,7 +37,7 @@ pub const SIGNATURE_LENGTH: usize = 64;
 /// The most that a packet is longer than its plaintext, padding aside.
 pub const RECORD_OVERHEAD_MAX: usize =
     RECORD_PREFIX_LENGTH + compress::ENCODING_LENGTH + SIGNATURE_LENGTH + TAG_LENGTH_MAX;
-/// What carrying adds to a record: another prefix, signature and tag; the old packet kind is left out \[REC-13\].
+/// What carrying adds to a record: another prefix, signature and tag; the old packet kind is left out \[REC-11\].
 pub const CARRY_OVERHEAD_MAX: usize = RECORD_PREFIX_LENGTH - 1 + SIGNATURE_LENGTH + TAG_LENGTH_MAX;
 /// The longest plaintext of a record: with the longer tag, signed, and with room for one carry \[REC-9\].
 pub const PLAINTEXT_LENGTH_MAX: usize = PACKET_LENGTH_MAX - CARRY_OVERHEAD_MAX - RECORD_OVERHEAD_MAX;
@@ -143,7 +145,7 @@ pub enum OpenError {
     Carried(#[from] CarriedRefusal),
 }
 
-/// Why the older record inside a carried one is not opened \[REC-13\] \[REC-14\].
+/// Why the older record inside a carried one is not opened \[REC-11\] \[REC-14\].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum CarriedRefusal {
     /// It is a carried record itself.

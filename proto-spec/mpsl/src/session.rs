@@ -510,8 +510,11 @@ impl Session {
         }
         let bases = self.sealer.bases().filter_map(|(stream, counter)| {
             let sequence = sequences.iter().find(|(of, _)| *of == stream).map(|(_, sequence)| *sequence);
-            (counter > 0 || sequence.is_some())
-                .then(|| ChannelBase { stream, counter, sequence: sequence.unwrap_or(0) })
+            (counter > 0 || sequence.is_some()).then(|| ChannelBase {
+                stream,
+                counter,
+                sequence: sequence.unwrap_or(0),
+            })
         });
         let bases = bases.collect();
         self.bases.state(now.mono, bases);
@@ -581,7 +584,8 @@ impl Session {
     fn handle_handshake(&mut self, now: Now, from: SenderNumber, packet: &[u8]) -> Result<(), PacketError> {
         // A repeat of the last handshake message reaches a member that is long established.
         let Side::Leader { group, handshake } = &mut self.role else { return Ok(()) };
-        let step = handshake.handle(now, from, packet, &mut self.rng, &|number, key| group.is_taken(number, key));
+        let step =
+            handshake.handle(now, from, packet, &mut self.rng, &|number, key| group.is_taken(number, key));
         match step {
             Ok(LeaderStep::Reply(reply)) => {
                 self.transmit_all([Outgoing { to: from, packet: reply }]);

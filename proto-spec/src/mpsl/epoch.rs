@@ -198,7 +198,11 @@ impl Wire for SessionRecord {
             1 => {
                 let length = usize::from(reader.u8()?);
                 if length >= STREAMS_MAX {
-                    return Err(DecodeError::TooLong { what: "channel bases", length, limit: STREAMS_MAX - 1 });
+                    return Err(DecodeError::TooLong {
+                        what: "channel bases",
+                        length,
+                        limit: STREAMS_MAX - 1,
+                    });
                 }
                 let bases = (0..length).map(|_| channel_base(reader)).collect::<Result<Vec<_>, _>>()?;
                 if !bases.is_sorted_by(|one, next| one.stream < next.stream) {

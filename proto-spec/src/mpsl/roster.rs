@@ -89,9 +89,8 @@ impl Wire for Roster {
         let deputies = (0..count(reader, "roster deputies")?)
             .map(|_| SenderNumber::decode(reader))
             .collect::<Result<Vec<_>, _>>()?;
-        let members = (0..count(reader, "roster members")?)
-            .map(|_| member(reader))
-            .collect::<Result<Vec<_>, _>>()?;
+        let members =
+            (0..count(reader, "roster members")?).map(|_| member(reader)).collect::<Result<Vec<_>, _>>()?;
         let roster = Roster { epoch, creator, deputies, members, commitment: reader.array()? };
         roster.check()?;
         Ok(roster)

@@ -56,7 +56,8 @@ impl OwnBases {
 
     /// The statement and whom it goes to, if it is due.
     pub(crate) fn due(&mut self, now: Timestamp) -> Option<(Vec<u8>, Destination)> {
-        let statement = self.statement.clone().filter(|_| !self.waiting.is_empty() && now >= self.repeat_at)?;
+        let statement =
+            self.statement.clone().filter(|_| !self.waiting.is_empty() && now >= self.repeat_at)?;
         self.repeat_at = now + self.pause;
         self.pause = (self.pause * 2).min(BASES_REPEAT_MAX);
         let to = if self.waiting.len() == self.others {

@@ -37,7 +37,12 @@ impl Lease {
     }
 
     /// A heartbeat, if one is due.
-    pub(crate) fn beat(&mut self, now: Timestamp, held: Option<EpochId>, rng: &mut impl Rng) -> Option<Heartbeat> {
+    pub(crate) fn beat(
+        &mut self,
+        now: Timestamp,
+        held: Option<EpochId>,
+        rng: &mut impl Rng,
+    ) -> Option<Heartbeat> {
         if now < self.next_at {
             return None;
         }
@@ -66,7 +71,8 @@ impl Lease {
         held: Option<(EpochId, [u8; 32])>,
     ) -> Result<(), PacketError> {
         let position = self.open.iter().position(|(nonce, _)| *nonce == answer.nonce);
-        let (_, sent) = position.and_then(|position| self.open.remove(position)).ok_or(PacketError::StaleAnswer)?;
+        let (_, sent) =
+            position.and_then(|position| self.open.remove(position)).ok_or(PacketError::StaleAnswer)?;
         if let Some((epoch, hash)) = held.filter(|(epoch, _)| *epoch == answer.epoch) {
             if hash != answer.roster_hash {
                 return Err(PacketError::Roster(super::RosterError::Split));
@@ -108,7 +114,8 @@ mod tests {
         let first = lease.beat(at(0), None, &mut rng).unwrap();
         assert_eq!(lease.beat(at(4), None, &mut rng), None);
         let second = lease.beat(at(5), None, &mut rng).unwrap();
-        let answer = |heartbeat: &Heartbeat| HeartbeatAnswer { nonce: heartbeat.nonce, epoch, roster_hash: [7; 32] };
+        let answer =
+            |heartbeat: &Heartbeat| HeartbeatAnswer { nonce: heartbeat.nonce, epoch, roster_hash: [7; 32] };
 
         lease.answered(&answer(&first), held).unwrap();
         assert!(lease.holds(at(29)));

@@ -204,7 +204,8 @@ impl LeaderGroup {
     pub(crate) fn answer(&mut self, number: SenderNumber, heartbeat: &Heartbeat) -> Vec<Outgoing> {
         let Some(member) = self.members.get_mut(&number) else { return Vec::new() };
         let epoch = self.held.roster.epoch;
-        let answer = HeartbeatAnswer { nonce: heartbeat.nonce, epoch, roster_hash: self.held.hash }.to_bytes();
+        let answer =
+            HeartbeatAnswer { nonce: heartbeat.nonce, epoch, roster_hash: self.held.hash }.to_bytes();
         let behind = heartbeat.held != Some(epoch);
         let message = behind.then(|| member.epoch_message());
         let packet = member.joiner.pairwise.seal(PairwiseType::HeartbeatAnswer as u8, &answer);
@@ -242,7 +243,9 @@ impl LeaderGroup {
                 Notice::Leaving => Ok((Inbound::Notice(Notice::Leaving), None)),
                 Notice::Refused | Notice::Removed | Notice::Ended => Err(PacketError::NotForUs(kind)),
             },
-            Some(PairwiseType::Epoch | PairwiseType::HeartbeatAnswer) | None => Err(PacketError::NotForUs(kind)),
+            Some(PairwiseType::Epoch | PairwiseType::HeartbeatAnswer) | None => {
+                Err(PacketError::NotForUs(kind))
+            }
         }
     }
 
@@ -265,7 +268,8 @@ impl LeaderGroup {
     /// Joiners for whom nobody has decided in time; they are gone after this.
     pub(crate) fn expire_pending(&mut self, now: Timestamp) -> Vec<SenderNumber> {
         let late = |pending: &Pending| now.since(pending.since) >= PENDING_LIFETIME;
-        let gone = self.pending.iter().filter(|(_, pending)| late(pending)).map(|(number, _)| *number).collect();
+        let gone =
+            self.pending.iter().filter(|(_, pending)| late(pending)).map(|(number, _)| *number).collect();
         self.pending.retain(|_, pending| !late(pending));
         gone
     }

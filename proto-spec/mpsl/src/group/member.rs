@@ -99,8 +99,7 @@ impl MemberGroup {
         };
         let Some(new) = expected.accept(&message.roster, &message.signature)? else { return Ok(None) };
         let chain = self.pairwise.chain();
-        let kek =
-            chain.kek_at(message.step, new.roster.epoch, identity.number).ok_or(RosterError::Step)?;
+        let kek = chain.kek_at(message.step, new.roster.epoch, identity.number).ok_or(RosterError::Step)?;
         let secret = kek.unwrap(&message.wrapped).map_err(|_| RosterError::Wrap)?;
         if commitment(&secret) != new.roster.commitment {
             return Err(RosterError::Commitment);

@@ -133,9 +133,11 @@ fn check_successor(held: &HeldRoster, new: &HeldRoster) -> Result<(), RosterErro
     if new.roster.creator != held.roster.creator {
         return Err(RosterError::OtherCreator);
     }
-    let reused = new.roster.members.iter().find(|member| {
-        held.roster.member(member.number).is_some_and(|before| before.key != member.key)
-    });
+    let reused = new
+        .roster
+        .members
+        .iter()
+        .find(|member| held.roster.member(member.number).is_some_and(|before| before.key != member.key));
     reused.map_or(Ok(()), |member| Err(RosterError::NumberReused(member.number)))
 }
 
@@ -274,8 +276,14 @@ mod tests {
         let keys = keys();
         let roster = roster(&keys, 5);
         let epoch = |term, leader, count| EpochId { term, leader: number(leader), count };
-        let ascending =
-            [epoch(0, 1, 5), epoch(1, 2, 900), epoch(1, 3, 1), epoch(1, 3, 2), epoch(1, 1, 1), epoch(2, 2, 1)];
+        let ascending = [
+            epoch(0, 1, 5),
+            epoch(1, 2, 900),
+            epoch(1, 3, 1),
+            epoch(1, 3, 2),
+            epoch(1, 1, 1),
+            epoch(2, 2, 1),
+        ];
         for pair in ascending.windows(2) {
             assert!(rank(&roster, pair[0]) < rank(&roster, pair[1]), "{pair:?}");
         }

@@ -19,7 +19,7 @@ use crate::keys::MemberKey;
 
 impl Sealer {
     /// Appends a record packet around `old`, a packet that this member sealed in an older epoch; returns the new
-    /// record's counter \[REC-13\].
+    /// record's counter \[REC-11\].
     pub(crate) fn carry(
         &mut self,
         signing: &MemberKey,
@@ -46,8 +46,7 @@ impl Sealer {
         if inner.epoch == epoch.id || inner.counter >= *base {
             return Err(SealError::NotCarriable("a record of this epoch: send it again as it is"));
         }
-        let sealing =
-            Sealing { class: inner.class, stream: inner.stream, signed: true, shape: Shape::Exact };
+        let sealing = Sealing { class: inner.class, stream: inner.stream, signed: true, shape: Shape::Exact };
         let header = self.next_header(RecordKind::Carried, &sealing)?;
         let start = out.len();
         let header_bytes = header.to_array();
@@ -67,7 +66,7 @@ impl Sealer {
 
 impl Opener {
     /// Opens the older record in `packet[body]`, the decrypted payload of a carried record with the header `outer`
-    /// \[REC-13\] \[REC-14\].
+    /// \[REC-11\] \[REC-14\].
     pub(super) fn open_carried(
         &mut self,
         outer: &RecordHeader,

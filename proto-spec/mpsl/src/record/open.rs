@@ -1,4 +1,4 @@
-//! The receiving side of records: keys by (epoch, sender), the order of checks, and what each check leaves behind.
+//! The receiving side of records: keys by (epoch, sender) \[REC-3\], the order of checks, and what each check leaves behind.
 //!
 //! ```text
 //! header, hop -> epoch (newer: held; older: grace) -> key -> counter -> open -> signature -> counter marked -> body
@@ -125,9 +125,8 @@ impl Opener {
     ) {
         let direct_until = if left_or_removed { now } else { now + OLD_EPOCH_GRACE };
         for epoch in &mut self.epochs {
-            let superseded = epoch
-                .superseded
-                .get_or_insert(Superseded { direct_until, drop_at: now + OLD_EPOCH_KEYS });
+            let superseded =
+                epoch.superseded.get_or_insert(Superseded { direct_until, drop_at: now + OLD_EPOCH_KEYS });
             superseded.direct_until = superseded.direct_until.min(direct_until);
             epoch.keys.retain(|key| others.iter().any(|other| other.sender == key.sender));
         }
@@ -167,7 +166,12 @@ impl Opener {
     }
 
     /// Whether a packet of the newest epoch is one of `sender`'s that states its bases for the first time.
-    pub(crate) fn state_bases(&mut self, sender: SenderNumber, epoch: EpochId, bases: &[ChannelBase]) -> bool {
+    pub(crate) fn state_bases(
+        &mut self,
+        sender: SenderNumber,
+        epoch: EpochId,
+        bases: &[ChannelBase],
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(&sender) else { return false };
         if self.epochs.first().is_none_or(|newest| newest.id != epoch)
             || peer.bases.as_ref().is_some_and(|bases| bases.epoch == epoch)
@@ -191,6 +195,7 @@ impl Opener {
     ) -> Result<Opened, OpenError> {
         let parsed = self.parse(packet)?;
         let header = &parsed.header;
+        // \[REC-13\]
         if header.sender != hop_sender {
             return Err(OpenError::HopMismatch("sender"));
         }
@@ -273,13 +278,11 @@ fn unseal(
     sealed: &mut [u8],
 ) -> Result<usize, OpenError> {
     let nonce = nonce(&parsed.header_bytes);
-    let opened =
-        key.key.open_sealed(&nonce, &parsed.header_bytes, sealed).map_err(|_| OpenError::Forged)?;
+    let opened = key.key.open_sealed(&nonce, &parsed.header_bytes, sealed).map_err(|_| OpenError::Forged)?;
     if parsed.header.kind == RecordKind::Plain {
         return Ok(opened.len());
     }
-    let (body, signature) =
-        opened.split_last_chunk::<SIGNATURE_LENGTH>().ok_or(OpenError::WrongSignature)?;
+    let (body, signature) = opened.split_last_chunk::<SIGNATURE_LENGTH>().ok_or(OpenError::WrongSignature)?;
     let message = signed_message(&epoch.roster_hash, &parsed.header_bytes, body);
     key.verifying
         .verify_strict(&message, &Signature::from_bytes(signature))
@@ -323,15 +326,14 @@ impl Peer {
 
     /// Whether a directly sealed record's counter is acceptable; `newest` says under which epoch.
     fn check_direct(&self, header: &RecordHeader, newest: bool) -> Result<(), OpenError> {
-        if let Some(bases) = &self.bases {
-            if header.counter < bases.stated(header.stream) {
-                if newest && bases.epoch == header.epoch {
-                    return Err(OpenError::BelowBase);
-                }
-                // Within the grace, an older record may have come carried already.
-                if bases.set(header.stream).is_some_and(|set| !set.is_missing(header.counter)) {
-                    return Err(OpenError::Replayed);
-                }
+        if let Some(bases) = self.bases.as_ref().filter(|bases| header.counter < bases.stated(header.stream))
+        {
+            if newest && bases.epoch == header.epoch {
+                return Err(OpenError::BelowBase);
+            }
+            // Within the grace, an older record may have come carried already.
+            if bases.set(header.stream).is_some_and(|set| !set.is_missing(header.counter)) {
+                return Err(OpenError::Replayed);
             }
         }
         match &self.windows[header.stream.0 as usize] {
@@ -345,9 +347,7 @@ impl Peer {
 
     /// Notes an opened record in the window and in the set, wherever it came from.
     pub(super) fn mark(&mut self, stream: StreamId, counter: u64) {
-        self.windows[stream.0 as usize]
-            .get_or_insert_with(|| Box::new(ReplayWindow::new()))
-            .mark(counter);
+        self.windows[stream.0 as usize].get_or_insert_with(|| Box::new(ReplayWindow::new())).mark(counter);
         if let Some(bases) = self.bases.as_mut().filter(|bases| counter < bases.stated(stream)) {
             let sets = bases.sets.iter_mut().filter(|(of, _)| *of == stream);
             sets.for_each(|(_, set)| set.mark(counter));
@@ -360,8 +360,8 @@ impl Peer {
         for base in bases {
             stated[base.stream.0 as usize] = base.counter;
             if older_keys && base.counter > 0 {
-                let window = self.windows[base.stream.0 as usize]
-                    .get_or_insert_with(|| Box::new(ReplayWindow::new()));
+                let window =
+                    self.windows[base.stream.0 as usize].get_or_insert_with(|| Box::new(ReplayWindow::new()));
                 let before = self.bases.as_ref().and_then(|bases| bases.set(base.stream));
                 sets.push((base.stream, BaseSet::fixed_at(base.counter, window, before)));
             }

@@ -102,17 +102,12 @@ impl Sealer {
     }
 
     /// The header of the stream's next record, or why there can be none. Takes nothing.
-    pub(super) fn next_header(
-        &self,
-        kind: RecordKind,
-        sealing: &Sealing,
-    ) -> Result<RecordHeader, SealError> {
+    pub(super) fn next_header(&self, kind: RecordKind, sealing: &Sealing) -> Result<RecordHeader, SealError> {
         let epoch = self.epoch.as_ref().ok_or(SealError::NoEpoch)?;
         if epoch.records == RECORDS_PER_EPOCH_MAX {
             return Err(SealError::EpochFull);
         }
-        let counter =
-            *self.next.get(sealing.stream.0 as usize).ok_or(SealError::Stream(sealing.stream))?;
+        let counter = *self.next.get(sealing.stream.0 as usize).ok_or(SealError::Stream(sealing.stream))?;
         Ok(RecordHeader {
             suite: self.suite.value(),
             class: sealing.class,
@@ -183,12 +178,8 @@ mod tests {
         (sealer, MemberKey::generate(&mut rand_chacha::ChaCha20Rng::seed_from_u64(1)))
     }
 
-    const BULK: Sealing = Sealing {
-        class: TrafficClass::Bulk,
-        stream: StreamId(3),
-        signed: false,
-        shape: Shape::Exact,
-    };
+    const BULK: Sealing =
+        Sealing { class: TrafficClass::Bulk, stream: StreamId(3), signed: false, shape: Shape::Exact };
 
     /// \[REC-5\] A rolled-back counter stops the program instead of using a nonce again.
     #[test]

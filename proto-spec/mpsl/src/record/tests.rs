@@ -18,18 +18,10 @@ use crate::keys::MemberKey;
 use crate::suite::Suite;
 
 const SESSION: SessionId = SessionId([4; 16]);
-const CONTROL: Sealing = Sealing {
-    class: TrafficClass::Control,
-    stream: StreamId(1),
-    signed: true,
-    shape: Shape::Exact,
-};
-const BULK: Sealing = Sealing {
-    class: TrafficClass::Bulk,
-    stream: StreamId(16),
-    signed: false,
-    shape: Shape::Exact,
-};
+const CONTROL: Sealing =
+    Sealing { class: TrafficClass::Control, stream: StreamId(1), signed: true, shape: Shape::Exact };
+const BULK: Sealing =
+    Sealing { class: TrafficClass::Bulk, stream: StreamId(16), signed: false, shape: Shape::Exact };
 
 fn number(value: u16) -> SenderNumber {
     SenderNumber::new(value).unwrap()
@@ -209,12 +201,16 @@ fn the_longest_plaintext_leaves_room_for_one_carry() {
 #[test]
 fn what_may_not_be_sealed_takes_no_counter() {
     let [mut one, ..] = three(Suite::Modern);
-    let mut refused = |sealing: &Sealing| one.sealer.seal(&one.key, sealing, b"", &mut Vec::new()).unwrap_err();
+    let mut refused =
+        |sealing: &Sealing| one.sealer.seal(&one.key, sealing, b"", &mut Vec::new()).unwrap_err();
     for class in [TrafficClass::Control, TrafficClass::Interactive] {
         assert_eq!(refused(&Sealing { class, ..BULK }), SealError::MustBeSigned(class));
     }
     for stream in [0, 64, u32::MAX] {
-        assert_eq!(refused(&Sealing { stream: StreamId(stream), ..BULK }), SealError::Stream(StreamId(stream)));
+        assert_eq!(
+            refused(&Sealing { stream: StreamId(stream), ..BULK }),
+            SealError::Stream(StreamId(stream))
+        );
     }
     let mut out = Vec::new();
     assert_eq!(one.sealer.seal(&one.key, &BULK, b"", &mut out), Ok(0));
@@ -269,12 +265,13 @@ fn what_a_relay_alters_is_refused_and_moves_no_window() {
     }
 }
 
-/// \[REC-11\] Inner sender unequal to the hop's; the same for the class.
+/// \[REC-13\] Inner sender unequal to the hop's; the same for the class.
 #[test]
 fn a_record_must_say_what_its_data_frame_says() {
     let [mut one, mut two, _] = three(Suite::Modern);
     let packet = one.seal(&BULK, b"text");
-    let refused = |two: &mut Member, sender, class| two.open_hop(at(1), number(sender), class, &packet).unwrap_err();
+    let refused =
+        |two: &mut Member, sender, class| two.open_hop(at(1), number(sender), class, &packet).unwrap_err();
     assert_eq!(refused(&mut two, 3, TrafficClass::Bulk), OpenError::HopMismatch("sender"));
     assert_eq!(refused(&mut two, 1, TrafficClass::Screen), OpenError::HopMismatch("class"));
     assert!(two.open(at(1), &packet).is_ok());
@@ -324,7 +321,7 @@ fn a_signature_is_bound_to_its_record() {
     assert!(two.open(at(1), &genuine).is_ok());
 }
 
-/// \[REC-3\] Two endpoints on one number: their Ed25519 keys differ, so their sender keys do, and no nonce meets twice.
+/// \[GRP-10\] Two endpoints on one number: their Ed25519 keys differ, so their sender keys do, and no nonce meets twice.
 #[test]
 fn two_endpoints_on_one_number_share_no_key() {
     let ours = roster(1, &[1, 2, 3]);
@@ -340,7 +337,7 @@ fn two_endpoints_on_one_number_share_no_key() {
     assert!(two.open(at(1), &genuine).is_ok());
 }
 
-/// \[REC-3\] A split group: who holds another roster for one epoch cannot open or be opened, even under one secret.
+/// \[REC-3\] \[GRP-10\] A split group: who holds another roster for one epoch cannot open or be opened, even under one secret.
 #[test]
 fn a_split_group_shares_no_keys() {
     let mut split = roster(1, &[1, 2, 3]).roster;
@@ -366,10 +363,14 @@ fn an_old_epoch_opens_for_its_grace_alone() {
     let packet = one.seal(&BULK, b"old");
     two.install(at(100), &roster(2, &[1, 2, 3, 4]), false);
     two.install(at(101), &roster(3, &[1, 2, 4]), true);
-    assert_eq!(two.open(at(101), &packet), Err(OpenError::OldEpoch), "a removal ends the grace of all before it");
+    assert_eq!(
+        two.open(at(101), &packet),
+        Err(OpenError::OldEpoch),
+        "a removal ends the grace of all before it"
+    );
 }
 
-/// \[REC-13\] \[REC-14\] Older records come carried once: re-wrapped afresh at each change, by any of their wrappings.
+/// \[REC-11\] \[REC-14\] Older records come carried once: re-wrapped afresh at each change, by any of their wrappings.
 #[test]
 fn carried_records_open_exactly_once() {
     for suite in Suite::ALL {
@@ -405,7 +406,7 @@ fn carried_records_open_exactly_once() {
     }
 }
 
-/// \[REC-13\] What may not be carried is not, by our own hands.
+/// \[REC-11\] What may not be carried is not, by our own hands.
 #[test]
 fn a_sender_carries_only_its_own_older_records() {
     let [mut one, mut two, _] = three(Suite::Modern);
@@ -430,7 +431,7 @@ fn a_sender_carries_only_its_own_older_records() {
     assert!(refused(&mut one, &carried), "nested, an epoch later");
 }
 
-/// \[REC-13\] \[REC-14\] Carried records from a removed or other sender, to a joiner, nested, of another channel, above
+/// \[REC-11\] \[REC-14\] Carried records from a removed or other sender, to a joiner, nested, of another channel, above
 /// the base, or once the keys are gone.
 #[test]
 fn carried_records_that_break_a_rule_are_refused() {
@@ -459,7 +460,8 @@ fn carried_records_that_break_a_rule_are_refused() {
 
     // Of another sender, nested, of another channel, above the base: genuine wrappers by member 1 each time.
     two.take_bases(&one);
-    let mut wrap = |sealing: &Sealing, inner: &[u8]| seal_raw(&mut one, RecordKind::Carried, sealing, inner, true);
+    let mut wrap =
+        |sealing: &Sealing, inner: &[u8]| seal_raw(&mut one, RecordKind::Carried, sealing, inner, true);
     let refusal = |result: Result<Vec<u8>, OpenError>| match result.unwrap_err() {
         OpenError::Carried(refusal) => refusal,
         other => panic!("{other:?}"),

@@ -44,9 +44,7 @@ fn members_join_and_talk() {
         world.drain(1);
         world.drain(3);
         world.settle();
-        let private = |event: &Event, wanted: (u8, &[u8])| {
-            matches!(event, Event::Private { kind, bytes, .. } if (*kind, bytes.as_slice()) == wanted)
-        };
+        let private = |event: &Event, wanted: (u8, &[u8])| matches!(event, Event::Private { kind, bytes, .. } if (*kind, bytes.as_slice()) == wanted);
         assert_eq!(count(&world.events(3), |event| private(event, (9, b"a ticket"))), 1);
         assert_eq!(count(&world.events(1), |event| private(event, (8, b"thanks"))), 1);
         assert_eq!(count(&world.events(2), |event| matches!(event, Event::Private { .. })), 0);
@@ -133,7 +131,10 @@ fn a_removal_kills_open_codes() {
     assert!(!world.try_prove(5, &code));
     let reason = sealcast_mpsl::handshake::HandshakeError::NoSuchCode;
     let events = world.events(LEADER);
-    assert_eq!(count(&events, |event| matches!(event, Event::HandshakeFailed { reason: r, .. } if *r == reason)), 1);
+    assert_eq!(
+        count(&events, |event| matches!(event, Event::HandshakeFailed { reason: r, .. } if *r == reason)),
+        1
+    );
 }
 
 /// \[GRP-7\] \[GRP-9\] \[GRP-11\] \[GRP-13\] After a removal: told, locked out, and complete once everybody is on the
@@ -197,7 +198,10 @@ fn a_member_cut_off_from_its_leader_falls_silent() {
     world.tap.clear();
     world.advance(SECOND * 10);
     let sent: Vec<_> = world.tap.iter().filter(|packet| packet.from == 2).collect();
-    assert!(!sent.is_empty() && sent.iter().all(|packet| packet.is(PacketKind::Pairwise)), "heartbeats alone");
+    assert!(
+        !sent.is_empty() && sent.iter().all(|packet| packet.is(PacketKind::Pairwise)),
+        "heartbeats alone"
+    );
     world.blocked.clear();
     world.advance(HEARTBEAT_INTERVAL);
     assert_eq!(count(&world.events(2), |event| matches!(event, Event::Resumed)), 1);
@@ -288,9 +292,12 @@ fn epochs_are_made_hourly_and_the_long_absent_are_removed() {
     world.advance(REKEY_INTERVAL);
     let next = world.at(3).session.epoch().unwrap();
     assert_eq!(next.count, epoch.count + 1);
-    assert_eq!(count(&world.events(3), |event| {
-        matches!(event, Event::EpochInstalled { left_or_removed: false, epoch } if *epoch == next)
-    }), 1);
+    assert_eq!(
+        count(&world.events(3), |event| {
+            matches!(event, Event::EpochInstalled { left_or_removed: false, epoch } if *epoch == next)
+        }),
+        1
+    );
 
     world.blocked.insert((2, LEADER));
     world.advance(ABSENCE - HEARTBEAT_INTERVAL);
@@ -357,7 +364,10 @@ fn bases_are_repeated_until_everybody_has_them() {
     assert_eq!(world.at(2).session.bases_waiting().collect::<Vec<_>>(), [number(3)]);
     let bases_of_2 = |event: &Event| match event {
         Event::Bases { sender, bases, .. } if *sender == number(2) => {
-            assert_eq!((bases.len(), bases[0].stream, bases[0].counter, bases[0].sequence), (1, FILES.stream, 5, 7));
+            assert_eq!(
+                (bases.len(), bases[0].stream, bases[0].counter, bases[0].sequence),
+                (1, FILES.stream, 5, 7)
+            );
             true
         }
         _ => false,
@@ -394,7 +404,7 @@ fn nothing_is_sealed_before_the_bases_are_stated() {
     assert_eq!(session.seal(now, &FILES, b"", &mut out), Ok(0));
 }
 
-/// \[REC-13\] Through whole sessions: lost before a removal, carried after it, read by those who were there.
+/// \[REC-11\] Through whole sessions: lost before a removal, carried after it, read by those who were there.
 #[test]
 fn what_was_lost_before_a_change_is_carried_after_it() {
     for suite in Suite::ALL {
@@ -435,7 +445,8 @@ fn a_withheld_epoch_message_lets_nobody_seal() {
     world.settle();
     world.admit(3);
     // The relay passes the epoch message alone, a minute late.
-    let first = world.wire.iter().position(|packet| packet.to == 3 && packet.is(PacketKind::Pairwise)).unwrap();
+    let first =
+        world.wire.iter().position(|packet| packet.to == 3 && packet.is(PacketKind::Pairwise)).unwrap();
     let message = world.wire[first].clone();
     world.blocked.insert((LEADER, 3));
     world.advance(SECOND * 60);
@@ -457,10 +468,7 @@ fn what_is_not_for_us_is_refused() {
     let now = world.now;
     let leader = &mut world.at(LEADER).session;
     assert!(leader.handle_packet(now, number(3), &heartbeat.bytes).is_err(), "another's");
-    assert_eq!(
-        leader.handle_packet(now, number(9), &heartbeat.bytes),
-        Err(PacketError::Stranger(number(9)))
-    );
+    assert_eq!(leader.handle_packet(now, number(9), &heartbeat.bytes), Err(PacketError::Stranger(number(9))));
     assert!(leader.handle_packet(now, number(2), b"").is_err());
     assert!(leader.handle_packet(now, number(2), &[3, 1, 1]).is_err());
     assert!(leader.handle_packet(now, number(2), &[77]).is_err());

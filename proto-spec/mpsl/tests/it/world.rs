@@ -16,12 +16,8 @@ use sealcast_mpsl::{JoinCode, Suite};
 
 pub(crate) const LEADER: u16 = 1;
 pub(crate) const SESSION: SessionId = SessionId([8; 16]);
-pub(crate) const FILES: Sealing = Sealing {
-    class: TrafficClass::Bulk,
-    stream: StreamId(16),
-    signed: false,
-    shape: Shape::Exact,
-};
+pub(crate) const FILES: Sealing =
+    Sealing { class: TrafficClass::Bulk, stream: StreamId(16), signed: false, shape: Shape::Exact };
 
 pub(crate) fn number(value: u16) -> SenderNumber {
     SenderNumber::new(value).unwrap()
@@ -104,7 +100,13 @@ impl World {
     }
 
     pub(crate) fn identity(&self, value: u16, role: Role) -> Identity {
-        Identity { session: SESSION, suite: self.suite, number: number(value), role, name: format!("end {value}") }
+        Identity {
+            session: SESSION,
+            suite: self.suite,
+            number: number(value),
+            role,
+            name: format!("end {value}"),
+        }
     }
 
     pub(crate) fn fork(&mut self) -> ChaCha20Rng {
@@ -304,8 +306,7 @@ impl World {
     }
 
     fn insert(&mut self, value: u16, session: Session) {
-        self.ends
-            .insert(value, End { session, events: Vec::new(), heard: Vec::new(), refused: Vec::new() });
+        self.ends.insert(value, End { session, events: Vec::new(), heard: Vec::new(), refused: Vec::new() });
         self.drain(value);
     }
 
