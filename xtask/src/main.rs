@@ -1,6 +1,7 @@
 //! The project's own chores: `cargo xtask demo | test | bench`.
 
 mod bench;
+mod demo;
 mod test;
 
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Show a session: a real node, three real endpoints, two large files, and what the node saw of it
+    Demo(demo::Arguments),
     /// Run the whole test suite
     Test(test::Arguments),
     /// Measure, and print each figure beside its target
@@ -24,6 +27,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
+        Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
     };
