@@ -206,12 +206,18 @@ impl ClassQueues {
         self.deadline().is_some_and(|deadline| deadline <= now).then_some(Refusal::FellBehind)
     }
 
-    /// Drops all that waits.
-    pub fn clear(&mut self) {
-        self.control = Fifo::default();
+    /// Drops all that waits of other endpoints; returns the node's own frames that waited.
+    pub fn clear(&mut self) -> Vec<Bytes> {
+        let control = std::mem::take(&mut self.control);
+        let own = control.entries.into_iter().filter_map(|entry| match entry.item {
+            Item::Own(bytes) => Some(bytes),
+            Item::Run(_) => None,
+        });
+        let own = own.collect();
         self.interactive = Fifo::default();
         self.screen = ScreenQueue::default();
         self.bulk = Fifo::default();
+        own
     }
 
     fn waiting_classes(&self) -> usize {
