@@ -181,7 +181,8 @@ impl Joiner {
     /// Takes a handshake packet from the leader.
     ///
     /// # Errors
-    /// [`HandshakeError`]: the handshake has ended; send its reply, if any, and start anew if there is a reason to.
+    /// [`HandshakeError::Misaddressed`] for packets of others than the leader: leave them aside, nothing has changed. Any
+    /// other: the handshake has ended; send its reply, if any, and start anew if there is a reason to.
     pub fn handle(
         &mut self,
         now: Now,
