@@ -143,16 +143,14 @@ pub fn live_after(after: Option<SessionId>, limit: usize) -> Range {
     stretch(key("live/", &[]), after.map(live), limit)
 }
 
-/// Sessions that ended before a time, oldest first.
-pub fn ended_before(time: WallTime, limit: usize) -> Range {
-    let start = key("ended/", &[]);
-    Range { start, end: key("ended/", &[&time.0.to_be_bytes()]), limit, reverse: false }
+/// Sessions that ended, the oldest first.
+pub fn ended_oldest(limit: usize) -> Range {
+    stretch(key("ended/", &[]), None, limit)
 }
 
-/// Tombstones that nothing is left of to end, at a time.
-pub fn tombstones_over(now: WallTime, limit: usize) -> Range {
-    let end = key("tombstone/", &[&now.0.to_be_bytes()]);
-    Range { start: key("tombstone/", &[]), end, limit, reverse: false }
+/// Tombstones, those first that are over first.
+pub fn tombstones_oldest(limit: usize) -> Range {
+    tombstones_after(None, limit)
 }
 
 /// All tombstones after one: what a node loads when it starts, and watches.
@@ -176,6 +174,12 @@ pub fn checkpoints_between(from: u64, to: u64, limit: usize) -> Range {
 /// The session id at the end of a key of `live` or `session` or `opened` or `ended`.
 pub(crate) fn session_of(key: &Key) -> Option<SessionId> {
     key.0.last_chunk::<16>().map(|id| SessionId(*id))
+}
+
+/// The time that follows the table's name in a key of `ended` or `tombstone`.
+pub(crate) fn time_of(key: &Key) -> Option<WallTime> {
+    let table = key.0.iter().position(|byte| *byte == b'/')?;
+    key.0[table + 1..].first_chunk::<8>().map(|time| WallTime(u64::from_be_bytes(*time)))
 }
 
 /// The credential id at the end of a key of `held`.
@@ -209,8 +213,10 @@ mod tests {
         assert!(!holds(&audit_from(5, 1), &audit(4)));
         assert!(holds(&emails_after("a@b", 1), &email("a@b.c")));
         assert!(!holds(&emails_after("a@b", 1), &email("a@b")));
-        assert!(holds(&ended_before(WallTime(10), 1), &ended(WallTime(9), id)));
-        assert!(!holds(&ended_before(WallTime(10), 1), &ended(WallTime(10), id)));
+        assert!(holds(&ended_oldest(1), &ended(WallTime(u64::MAX), id)));
+        assert!(!holds(&ended_oldest(1), &email("ended@b")));
+        assert_eq!(time_of(&ended(WallTime(9), id)), Some(WallTime(9)));
+        assert_eq!(time_of(&tombstone(WallTime(8), id, None)), Some(WallTime(8)));
         assert_eq!(session_of(&ended(WallTime(9), id)), Some(id));
     }
 

@@ -1,23 +1,29 @@
 //! What time does by itself: sessions that nobody can come back to, numbers that expired, tombstones that are over,
 //! reports that are old, a checkpoint that is due. A bounded piece each time.
 
-use proto_spec::SessionId;
+use proto_spec::{SessionId, WallTime};
 use sealcast_trust::audit::Actor;
 
 use super::joining::purge_joins;
-use super::sessions::{forgettable, retire};
+use super::sessions::retire;
 use super::{Broker, Draft, Stop, Tx};
-use crate::config::HOUSEKEEPING_MAX;
+use crate::config::{ENDED_SESSION_KEPT, HOUSEKEEPING_MAX};
 use crate::keys;
+use crate::kv::Key;
 use crate::record::SessionRecord;
 use crate::request::Reply;
 
 impl Broker {
     pub(super) fn housekeeping(&self, tx: &mut Tx<'_>, after: Option<SessionId>) -> Result<Reply, Stop> {
-        for (key, _) in tx.range(keys::tombstones_over(tx.now, HOUSEKEEPING_MAX))? {
+        // No stretch depends on the time, which goes on while it is read.
+        let now = tx.now;
+        let over = |until: WallTime| move |key: &Key| keys::time_of(key).is_none_or(|time| time <= until);
+        let tombstones = tx.range(keys::tombstones_oldest(HOUSEKEEPING_MAX))?;
+        for key in tombstones.iter().map(|(key, _)| key).filter(|key| over(now)(key)) {
             tx.delete(key.clone());
         }
-        for (key, _) in tx.range(keys::ended_before(forgettable(tx.now), HOUSEKEEPING_MAX))? {
+        let ended = tx.range(keys::ended_oldest(HOUSEKEEPING_MAX))?;
+        for key in ended.iter().map(|(key, _)| key).filter(|key| over(now.minus(ENDED_SESSION_KEPT))(key)) {
             tx.delete(key.clone());
             if let Some(id) = keys::session_of(key) {
                 tx.delete(keys::session(id));

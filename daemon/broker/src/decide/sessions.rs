@@ -1,7 +1,7 @@
 //! Sessions: opened by a provider, ended by their creator or an administrator, shown to administrators.
 
 use proto_spec::ticket::{Role, TicketKind};
-use proto_spec::{SenderNumber, SessionId, WallTime};
+use proto_spec::{SenderNumber, SessionId};
 use rand_core::Rng;
 use sealcast_placement::Probe;
 
@@ -187,9 +187,4 @@ fn address(tx: &mut Tx<'_>, account: u64) -> Result<String, Stop> {
     }
     let account: Option<AccountRecord> = tx.get(&keys::account(account), "account")?;
     Ok(account.map(|account| account.email).unwrap_or_default())
-}
-
-/// When an ended session may be forgotten.
-pub(super) fn forgettable(now: WallTime) -> WallTime {
-    now.minus(crate::config::ENDED_SESSION_KEPT)
 }
