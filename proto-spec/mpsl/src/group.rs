@@ -23,7 +23,7 @@ use thiserror::Error;
 
 pub use bases::{BASES_REPEAT_MAX, BASES_REPEAT_MIN};
 pub use heartbeat::{ABSENCE, HEARTBEAT_INTERVAL, SILENCE};
-pub use leader::{PENDING_LIFETIME, PENDING_MAX, REKEY_INTERVAL};
+pub use leader::{EPOCH_REPEAT_MIN, PENDING_LIFETIME, PENDING_MAX, REKEY_INTERVAL};
 pub use roster::RosterError;
 
 use crate::keys::MemberPublicKey;

@@ -414,7 +414,8 @@ impl Session {
         self.rekey(&[]);
         // The joiner's last heartbeat is answered at once, so that it may seal as soon as it has the keys.
         if let (Some(heartbeat), Side::Leader { group, .. }) = (heartbeat, &mut self.role) {
-            let answers = group.answer(number, &Heartbeat { held: self.opener.newest(), ..heartbeat });
+            let answers =
+                group.answer(self.now, number, &Heartbeat { held: self.opener.newest(), ..heartbeat });
             self.transmit_all(answers);
         }
         self.pump();
@@ -623,7 +624,7 @@ impl Session {
             Side::Leader { group, .. } => {
                 let (inbound, heartbeat) = group.handle(self.now, from, packet)?;
                 if let Some(heartbeat) = heartbeat {
-                    let answers = group.answer(from, &heartbeat);
+                    let answers = group.answer(self.now, from, &heartbeat);
                     self.transmit_all(answers);
                     self.report_removals();
                 }
@@ -763,7 +764,7 @@ impl Session {
         let Side::Leader { group, .. } = &mut self.role else { return };
         let installed = group.rekey(self.now, &self.identity, &self.key, &mut self.rng);
         removed.iter().for_each(|number| group.watch_removal(*number));
-        let messages = group.epoch_messages();
+        let messages = group.epoch_messages(self.now);
         self.transmit_all(messages);
         self.install(installed);
         self.report_removals();

@@ -21,6 +21,9 @@ use crate::wrap::SECRET_LENGTH;
 
 /// A new epoch at least this often.
 pub const REKEY_INTERVAL: Duration = Duration::from_secs(3_600);
+/// The least time between two copies of one epoch message to one member: it is the only answer that is much longer than
+/// its question.
+pub const EPOCH_REPEAT_MIN: Duration = Duration::from_secs(1);
 /// Joiners that have proved the code and wait for consent: more than one user decides on at once.
 pub const PENDING_MAX: usize = 8;
 /// How long a joiner waits for consent: as long as its lobby ticket lasts.
@@ -47,6 +50,8 @@ struct Member {
     heard: Timestamp,
     /// The newest epoch message for it; its chain has stepped past it already.
     newest: Vec<u8>,
+    /// When that was sent last.
+    sent: Timestamp,
 }
 
 struct Pending {
@@ -114,7 +119,7 @@ impl LeaderGroup {
         }
         let Pending { joiner, heartbeat, .. } = self.pending.remove(&number)?;
         self.used.insert(number);
-        self.members.insert(number, Member { joiner, held: None, heard: now, newest: Vec::new() });
+        self.members.insert(number, Member { joiner, held: None, heard: now, newest: Vec::new(), sent: now });
         Some(heartbeat)
     }
 
@@ -196,18 +201,23 @@ impl LeaderGroup {
     }
 
     /// The newest epoch message for everybody.
-    pub(crate) fn epoch_messages(&mut self) -> Vec<Outgoing> {
-        self.members.values_mut().map(Member::epoch_message).collect()
+    pub(crate) fn epoch_messages(&mut self, now: Timestamp) -> Vec<Outgoing> {
+        self.members.values_mut().map(|member| member.epoch_message(now)).collect()
     }
 
     /// The answer to a heartbeat, preceded by the newest epoch message if the member is behind \[GRP-8\].
-    pub(crate) fn answer(&mut self, number: SenderNumber, heartbeat: &Heartbeat) -> Vec<Outgoing> {
+    pub(crate) fn answer(
+        &mut self,
+        now: Timestamp,
+        number: SenderNumber,
+        heartbeat: &Heartbeat,
+    ) -> Vec<Outgoing> {
         let Some(member) = self.members.get_mut(&number) else { return Vec::new() };
         let epoch = self.held.roster.epoch;
         let answer =
             HeartbeatAnswer { nonce: heartbeat.nonce, epoch, roster_hash: self.held.hash }.to_bytes();
-        let behind = heartbeat.held != Some(epoch);
-        let message = behind.then(|| member.epoch_message());
+        let behind = heartbeat.held != Some(epoch) && now.since(member.sent) >= EPOCH_REPEAT_MIN;
+        let message = behind.then(|| member.epoch_message(now));
         let packet = member.joiner.pairwise.seal(PairwiseType::HeartbeatAnswer as u8, &answer);
         message.into_iter().chain([Outgoing { to: number, packet }]).collect()
     }
@@ -317,7 +327,8 @@ impl LeaderGroup {
 }
 
 impl Member {
-    fn epoch_message(&mut self) -> Outgoing {
+    fn epoch_message(&mut self, now: Timestamp) -> Outgoing {
+        self.sent = now;
         let packet = self.joiner.pairwise.seal(PairwiseType::Epoch as u8, &self.newest);
         Outgoing { to: self.joiner.number, packet }
     }

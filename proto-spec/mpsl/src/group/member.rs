@@ -143,3 +143,108 @@ impl MemberGroup {
         self.lease.deadline(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto_spec::mpsl::Role;
+    use proto_spec::mpsl::roster::{Roster, RosterMember};
+    use proto_spec::{EpochId, SessionId};
+    use rand_core::SeedableRng;
+
+    use super::super::roster::signed_bytes;
+    use super::*;
+    use crate::keys::{CHAIN_STEPS_AHEAD_MAX, HandshakeKeys, MemberKey, Prk};
+    use crate::pairwise::{PairwiseKeys, Side};
+    use crate::suite::Suite;
+
+    const SESSION: SessionId = SessionId([5; 16]);
+
+    fn number(value: u16) -> SenderNumber {
+        SenderNumber::new(value).unwrap()
+    }
+
+    fn key(of: u16) -> MemberKey {
+        MemberKey::generate(&mut rand_chacha::ChaCha20Rng::seed_from_u64(u64::from(of)))
+    }
+
+    /// Both ends of one pair.
+    fn pairwise(side: Side) -> Pairwise {
+        let keys = HandshakeKeys::expand(&Prk::from_bytes(&[1; 32]), Suite::Modern);
+        Pairwise::new([2; 32], PairwiseKeys::new(keys).0, side)
+    }
+
+    fn identity() -> Identity {
+        Identity {
+            session: SESSION,
+            suite: Suite::Modern,
+            number: number(2),
+            role: Role::Customer,
+            name: String::new(),
+        }
+    }
+
+    fn member() -> MemberGroup {
+        MemberGroup::new(Timestamp::ZERO, pairwise(Side::Member), key(2).public(), number(1), key(1).public())
+    }
+
+    /// What the leader, with the chain of its end at `step`, would send.
+    fn message(count: u32, step: u32, secret: [u8; 32], committed: [u8; 32]) -> EpochMessage {
+        let members = [1, 2].map(|value| RosterMember {
+            number: number(value),
+            key: key(value).public(),
+            role: Role::Provider,
+            name: String::new(),
+        });
+        let roster = Roster {
+            epoch: EpochId { term: 0, leader: number(1), count },
+            creator: key(1).public(),
+            deputies: Vec::new(),
+            members: members.to_vec(),
+            commitment: commitment(&committed),
+        };
+        let bytes = roster.to_bytes();
+        let mut leader = pairwise(Side::Leader);
+        for _ in 0..step {
+            leader.chain_mut().advance();
+        }
+        let wrapped = leader.chain().kek(roster.epoch, number(2)).wrap(&secret);
+        EpochMessage { signature: key(1).sign(&signed_bytes(SESSION, &bytes)), roster: bytes, step, wrapped }
+    }
+
+    /// \[GRP-6\] \[PWM-3\] A secret that the roster does not commit to, another epoch's KEK, an altered blob, a step
+    /// that is gone or too far ahead: refused, and the member is as it was.
+    #[test]
+    fn a_message_that_fails_changes_nothing() {
+        let mut member = member();
+        let mut refused = |message: &EpochMessage| match member.install(&identity(), message) {
+            Err(error) => error,
+            Ok(_) => panic!("installed"),
+        };
+        assert_eq!(refused(&message(1, 0, [7; 32], [8; 32])), RosterError::Commitment);
+
+        let mut other_epoch = message(1, 0, [7; 32], [7; 32]);
+        other_epoch.wrapped = message(2, 0, [7; 32], [7; 32]).wrapped;
+        assert_eq!(refused(&other_epoch), RosterError::Wrap);
+        let mut other_step = message(1, 0, [7; 32], [7; 32]);
+        other_step.step = 1;
+        assert_eq!(refused(&other_step), RosterError::Wrap);
+        let mut altered = message(1, 0, [7; 32], [7; 32]);
+        altered.wrapped[39] ^= 1;
+        assert_eq!(refused(&altered), RosterError::Wrap);
+        let mut unsigned = message(1, 0, [7; 32], [7; 32]);
+        unsigned.signature[3] ^= 1;
+        assert_eq!(refused(&unsigned), RosterError::NotByLeader);
+        let far = CHAIN_STEPS_AHEAD_MAX + 1;
+        assert_eq!(refused(&message(1, far, [7; 32], [7; 32])), RosterError::Step);
+
+        let installed = member.install(&identity(), &message(1, 0, [7; 32], [7; 32])).unwrap().unwrap();
+        assert_eq!(installed.joined, [number(1), number(2)]);
+        assert_eq!(member.pairwise.chain().step(), 1);
+        let gone = member.install(&identity(), &message(2, 0, [7; 32], [7; 32]));
+        assert!(matches!(gone, Err(RosterError::Step)), "its key is erased");
+        let repeated = member.install(&identity(), &message(1, 0, [7; 32], [7; 32]));
+        assert!(matches!(repeated, Ok(None)));
+        let ahead = message(2, 1 + CHAIN_STEPS_AHEAD_MAX, [9; 32], [9; 32]);
+        assert!(matches!(member.install(&identity(), &ahead), Ok(Some(_))));
+    }
+}
