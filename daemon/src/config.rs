@@ -42,6 +42,16 @@ pub struct Config {
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
+    /// The file itself, so that later errors can name a line of it.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// Where a configuration was read.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
 }
 
 /// `[node]`.
@@ -111,10 +121,6 @@ fn default_ops() -> SocketAddr {
 pub struct Connections {
     /// Until the first bytes tell what a connection is, and until a TLS handshake is complete.
     pub handshake_ms: u64,
-    /// Connections that are before the end of their handshake, all addresses together.
-    pub half_open_max: u32,
-    /// New connections a minute from one address (/32 or /64).
-    pub accepts_per_minute: u32,
     /// gRPC connections at once.
     pub grpc_connections_max: usize,
     /// Calls at once on one gRPC connection.
@@ -130,10 +136,6 @@ impl Default for Connections {
         Connections {
             // A handshake over a satellite and a slow phone takes below 3 s.
             handshake_ms: 10_000,
-            // 16 KiB of handshake each: 32 MiB at worst.
-            half_open_max: 2_048,
-            // An office behind one address that restarts its programs at once.
-            accepts_per_minute: 600,
             // Endpoints close theirs after a call or two.
             grpc_connections_max: 1_024,
             grpc_streams_max: 16,
@@ -250,7 +252,8 @@ impl Config {
         })?;
         config.apply(overrides);
         config.anchor(path.parent().unwrap_or(Path::new(".")));
-        config.check(path, &text)?;
+        config.source = Source { path: path.to_owned(), text };
+        config.check()?;
         Ok(config)
     }
 
@@ -286,24 +289,31 @@ impl Config {
     }
 
     /// What types cannot hold.
-    fn check(&self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let wrong = |key: &'static str, problem: String| {
-            Err(ConfigError::Value { place: Place::of(path, text, key), problem })
-        };
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key: &'static str, problem: String| Err(self.wrong(key, problem));
         if self.node.public_host.is_empty() || self.node.public_host.len() > 253 {
-            return wrong("node.public_host", "must be a host name or address of at most 253 characters".into());
+            return wrong(
+                "node.public_host",
+                "must be a host name or address of at most 253 characters".into(),
+            );
         }
         if self.node.public_host.parse::<SocketAddr>().is_ok() || self.node.public_host.contains('/') {
             return wrong("node.public_host", "is a host alone: ports go to node.public_ports".into());
         }
         if self.node.public_ports.contains(&0) {
-            return wrong("node.public_ports", "port 0 cannot be reached from outside: name the real port".into());
+            return wrong(
+                "node.public_ports",
+                "port 0 cannot be reached from outside: name the real port".into(),
+            );
         }
         if self.identity.mesh.is_empty() || self.identity.mesh.len() > 64 {
             return wrong("identity.mesh", "must have 1 to 64 characters".into());
         }
         if self.listen.endpoints.is_empty() || self.listen.endpoints.len() > LISTENERS_MAX {
-            return wrong("listen.endpoints", format!("must name 1 to {LISTENERS_MAX} addresses, such as \"[::]:8200\""));
+            return wrong(
+                "listen.endpoints",
+                format!("must name 1 to {LISTENERS_MAX} addresses, such as \"[::]:8200\""),
+            );
         }
         if !self.listen.ops.ip().is_loopback() {
             return wrong(
@@ -318,13 +328,12 @@ impl Config {
                 return wrong("listen", format!("{address} is named twice: give each listener its own port"));
             }
         }
-        let bounds: [(&'static str, u64, u64, u64); 7] = [
+        let bounds: [(&'static str, u64, u64, u64); 6] = [
             ("connections.handshake_ms", self.connections.handshake_ms, 100, 60_000),
-            ("connections.half_open_max", self.connections.half_open_max.into(), 8, 65_536),
-            ("connections.accepts_per_minute", self.connections.accepts_per_minute.into(), 1, 1_000_000),
             ("connections.grpc_connections_max", self.connections.grpc_connections_max as u64, 4, 65_536),
             ("connections.grpc_streams_max", self.connections.grpc_streams_max.into(), 1, 256),
             ("connections.grpc_call_ms", self.connections.grpc_call_ms, 100, 120_000),
+            ("connections.grpc_keepalive_ms", self.connections.grpc_keepalive_ms, 100, 600_000),
             ("drain.deadline_ms", self.drain.deadline_ms, 0, 3_600_000),
         ];
         for (key, value, least, most) in bounds {
@@ -332,10 +341,24 @@ impl Config {
                 return wrong(key, format!("{value} is out of bounds: choose {least} to {most}"));
             }
         }
+        if let Err(problem) = self.limits.validate() {
+            return wrong("limits", problem);
+        }
         if self.log.level.parse::<tracing_subscriber::filter::targets::Targets>().is_err() {
-            return wrong("log.level", format!("{:?} is no level: use error, warn, info, debug or trace", self.log.level));
+            return wrong(
+                "log.level",
+                format!("{:?} is no level: use error, warn, info, debug or trace", self.log.level),
+            );
         }
         Ok(())
+    }
+
+    /// An error about the value of `key`, with file and line.
+    pub fn wrong(&self, key: &'static str, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            place: Place::of(&self.source.path, &self.source.text, key),
+            problem: problem.into(),
+        }
     }
 
     /// The administrators' Unix socket.

@@ -12,10 +12,11 @@
 //! Never keeps a connection that makes no progress, and never reads more than it may before it knows who speaks.
 
 mod grpc;
+pub mod local;
 mod plain;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto_spec::alpn;
@@ -26,11 +27,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use sealcast_attach::limiter::AddressLimiter;
-
 use crate::clock::Clock;
 use crate::config::Connections;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, AcceptPermit, Gateway};
 use crate::metrics::{Accepted, Metrics};
 use crate::tls::{self, Metered};
 
@@ -47,8 +46,6 @@ pub const GRPC_QUEUE: usize = 16;
 pub struct Intake {
     /// Bounds.
     pub limits: Connections,
-    /// The clock of the process.
-    pub clock: Clock,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// TLS settings in force.
@@ -59,8 +56,6 @@ pub struct Intake {
     pub grpc: mpsc::Sender<GrpcStream>,
     /// One permit a gRPC connection.
     pub grpc_permits: Arc<Semaphore>,
-    /// Rates and half-open connections by address.
-    pub addresses: Mutex<AddressLimiter>,
     /// Host of redirects from http to https.
     pub public_host: String,
     /// What HTTP/1.1 is shown.
@@ -87,34 +82,15 @@ pub async fn serve(socket: TcpListener, intake: Arc<Intake>, stop: CancellationT
     }
 }
 
-/// A connection before the end of its handshake; gives its place back when dropped.
-struct HalfOpen {
-    intake: Arc<Intake>,
-    peer: SocketAddr,
-}
-
-impl Drop for HalfOpen {
-    fn drop(&mut self) {
-        lock(&self.intake.addresses).opened();
-    }
-}
-
-fn lock(limiter: &Mutex<AddressLimiter>) -> std::sync::MutexGuard<'_, AddressLimiter> {
-    limiter.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 fn admit(stream: TcpStream, peer: SocketAddr, intake: &Arc<Intake>) {
-    let now = intake.clock.now();
-    if let Err(refusal) = lock(&intake.addresses).accept(peer.ip(), now.mono) {
-        intake.metrics.refused(refusal);
-        return;
+    match intake.gateway.accept(peer.ip()) {
+        Ok(permit) => drop(intake.tasks.spawn(connection(stream, peer, permit, Arc::clone(intake)))),
+        // The gateway has counted why; closing at once is the only answer that costs nothing.
+        Err(_) => intake.metrics.accepted(Accepted::Limited),
     }
-    let half_open = HalfOpen { intake: Arc::clone(intake), peer };
-    intake.tasks.spawn(connection(stream, half_open));
 }
 
-async fn connection(stream: TcpStream, half_open: HalfOpen) {
-    let intake = Arc::clone(&half_open.intake);
+async fn connection(stream: TcpStream, peer: SocketAddr, permit: AcceptPermit, intake: Arc<Intake>) {
     let deadline = Instant::now() + Duration::from_millis(intake.limits.handshake_ms);
     // Without it every small frame waits for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
@@ -123,7 +99,7 @@ async fn connection(stream: TcpStream, half_open: HalfOpen) {
         Err(_) => Accepted::TooSlow,
         Ok(Err(_) | Ok(0)) => Accepted::Closed,
         Ok(Ok(_)) => match first[0] {
-            TLS_HANDSHAKE => return secure(stream, half_open, deadline).await,
+            TLS_HANDSHAKE => return secure(stream, peer, permit, intake, deadline).await,
             b'S' => plain::probe(stream, deadline).await,
             b'A'..=b'Z' => plain::redirect(stream, &intake.public_host, deadline).await,
             _ => Accepted::Unknown,
@@ -132,9 +108,13 @@ async fn connection(stream: TcpStream, half_open: HalfOpen) {
     intake.metrics.accepted(outcome);
 }
 
-async fn secure(stream: TcpStream, half_open: HalfOpen, deadline: Instant) {
-    let intake = Arc::clone(&half_open.intake);
-    let peer = half_open.peer;
+async fn secure(
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: AcceptPermit,
+    intake: Arc<Intake>,
+    deadline: Instant,
+) {
     let acceptor = TlsAcceptor::from(intake.tls.load_full());
     let handshake = Box::pin(tokio::time::timeout_at(deadline, acceptor.accept(Metered::new(stream))));
     let mut tls = match handshake.await {
@@ -146,11 +126,12 @@ async fn secure(stream: TcpStream, half_open: HalfOpen, deadline: Instant) {
         Ok(Ok(tls)) => tls,
     };
     tls.get_mut().0.lift();
-    drop(half_open);
     match tls.get_ref().1.alpn_protocol() {
         Some(alpn::ATTACH) => {
             intake.metrics.accepted(Accepted::Attach);
-            gateway::serve(tls, peer, Arc::clone(&intake.gateway)).await;
+            // It holds the permit until a valid ticket. A task of its own, as this one's state is that of a handshake:
+            // an idle attachment would carry it for hours.
+            intake.tasks.spawn(gateway::serve(tls, permit, Arc::clone(&intake.gateway)));
         }
         Some(alpn::GRPC) => {
             let accepted = match Arc::clone(&intake.grpc_permits).try_acquire_owned() {
@@ -160,13 +141,19 @@ async fn secure(stream: TcpStream, half_open: HalfOpen, deadline: Instant) {
             intake.metrics.accepted(accepted);
         }
         _ => {
+            drop(permit);
             intake.metrics.accepted(Accepted::Http);
             plain::page(tls, intake.page.clone(), Duration::from_millis(intake.limits.handshake_ms)).await;
         }
     }
 }
 
-fn hand_over(tls: tls::ServerStream, peer: SocketAddr, permit: OwnedSemaphorePermit, intake: &Intake) -> Accepted {
+fn hand_over(
+    tls: tls::ServerStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    intake: &Intake,
+) -> Accepted {
     let idle = Duration::from_millis(intake.limits.grpc_keepalive_ms).saturating_mul(3);
     match GrpcStream::endpoint(tls, peer, permit, idle).map(|stream| intake.grpc.try_send(stream)) {
         Ok(Ok(())) => Accepted::Grpc,
@@ -218,7 +205,12 @@ pub struct AdminIntake {
     pub tasks: TaskTracker,
 }
 
-async fn admin_connection(stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit, intake: Arc<AdminIntake>) {
+async fn admin_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    intake: Arc<AdminIntake>,
+) {
     let deadline = Instant::now() + Duration::from_millis(intake.limits.handshake_ms);
     let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(intake.tls.load_full());
@@ -241,7 +233,8 @@ async fn admin_connection(stream: TcpStream, peer: SocketAddr, permit: OwnedSema
         }
     };
     let idle = Duration::from_millis(intake.limits.grpc_keepalive_ms).saturating_mul(3);
-    let accepted = match GrpcStream::admin(tls, peer, identity, permit, idle).map(|s| intake.grpc.try_send(s)) {
+    let accepted = match GrpcStream::admin(tls, peer, identity, permit, idle).map(|s| intake.grpc.try_send(s))
+    {
         Ok(Ok(())) => Accepted::Admin,
         Ok(Err(_)) => Accepted::GrpcFull,
         Err(error) => {

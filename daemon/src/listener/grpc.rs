@@ -118,7 +118,11 @@ impl Connected for GrpcStream {
 }
 
 impl AsyncRead for GrpcStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let polled = match &mut self.io {
             Io::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Io::Unix(unix) => Pin::new(unix).poll_read(cx, buf),

@@ -1,0 +1,498 @@
+//! A node's life: build (read, check, bind) -> start (serve) -> drain (hand over, close).
+//!
+//! Every port is bound before anything is served, so a node is there as a whole or not at all.
+//!
+//! ```text
+//!  SIGTERM ─► health: draining ─► gateway tells endpoints, waits for them or the deadline ─► listeners, gRPC, store
+//!  a second one ─► ends at once
+//! ```
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::{Gateway, Tap};
+use crate::health::{Health, State};
+use crate::http::{self, Operators};
+use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, local};
+use crate::material::Material;
+use crate::metrics::{DataPlane, Metrics};
+use crate::rpc::{self, Backend, NodeFacts, Parts};
+use crate::state::StateFolder;
+use crate::store::sled::SledStore;
+
+/// Administrators at once, on socket and port together.
+const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Longest path of a Unix socket (`sun_path` less its end).
+const SOCKET_PATH_MAX: usize = 107;
+/// What is left after a drain may take this long to notice that it is over.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// A certificate that ends within this is worth a word.
+const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// What differs between `run` and `dev`.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Where every frame is written; `dev` alone.
+    pub tap: Option<PathBuf>,
+    /// Whether calls from one address are limited; `dev` has but one.
+    pub limit_calls: bool,
+}
+
+/// A node with its ports bound and its store open, serving nothing yet.
+pub struct Node {
+    config: Config,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    gateway: Arc<Gateway>,
+    backend: Arc<Backend>,
+    material: Swapped,
+    endpoints: Vec<TcpListener>,
+    ops: TcpListener,
+    admin: Option<TcpListener>,
+    local: UnixListener,
+    _state: StateFolder,
+}
+
+fn listeners(endpoints: &[TcpListener], admin: Option<&TcpListener>) -> std::io::Result<Vec<String>> {
+    let mut listeners = Vec::new();
+    for socket in endpoints {
+        listeners.push(socket.local_addr()?.to_string());
+    }
+    if let Some(socket) = admin {
+        listeners.push(format!("{} (admin)", socket.local_addr()?));
+    }
+    Ok(listeners)
+}
+
+/// What a reload of certificates swaps.
+struct Swapped {
+    endpoint_tls: crate::tls::Current,
+    admin_tls: crate::tls::Current,
+    trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
+    verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
+}
+
+/// Where a node listens, once bound.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// For endpoints.
+    pub endpoints: Vec<SocketAddr>,
+    /// For operators.
+    pub ops: SocketAddr,
+    /// For administrators over TLS.
+    pub admin: Option<SocketAddr>,
+    /// For administrators on this machine.
+    pub admin_socket: PathBuf,
+}
+
+impl Node {
+    /// Reads keys, takes the state folder, binds every port, opens the store.
+    ///
+    /// # Errors
+    /// A sentence for the operator; nothing is left open.
+    pub async fn build(config: Config, options: Options) -> anyhow::Result<Node> {
+        let clock = Clock::start();
+        let rng = seeded()?;
+        let material = Material::read(&config, clock.now().wall)?;
+        let state = StateFolder::take(&config.node.state_dir)?;
+
+        let mut endpoints = Vec::new();
+        for address in &config.listen.endpoints {
+            endpoints
+                .push(bind(*address).with_context(|| unbindable(&config, "listen.endpoints", *address))?);
+        }
+        let ops =
+            bind(config.listen.ops).with_context(|| unbindable(&config, "listen.ops", config.listen.ops))?;
+        let admin = match config.listen.admin {
+            Some(address) => {
+                Some(bind(address).with_context(|| unbindable(&config, "listen.admin", address))?)
+            }
+            None => None,
+        };
+        let local = bind_socket(&config.admin_socket())?;
+        let tap = options.tap.as_deref().map(Tap::create).transpose()?;
+        let store = SledStore::open(&state.path().join("store"))?;
+
+        let metrics = Metrics::new();
+        metrics.certificate_ends("node", material.node.not_after.seconds());
+        metrics.certificate_ends("broker", material.broker.not_after.seconds());
+        let health = Arc::new(Health::default());
+        let verifier = Arc::new(ArcSwap::from_pointee(material.verifier.clone()));
+        let gateway = Gateway::new(config.limits.clone(), Arc::clone(&verifier), clock, tap);
+        let public_ports = match config.node.public_ports.as_slice() {
+            [] => endpoints
+                .iter()
+                .map(|socket| Ok(socket.local_addr()?.port()))
+                .collect::<std::io::Result<_>>()?,
+            ports => ports.to_vec(),
+        };
+        let facts = NodeFacts {
+            number: material.number,
+            mesh: config.identity.mesh.clone(),
+            host: config.node.public_host.clone(),
+            ports: public_ports,
+            listeners: listeners(&endpoints, admin.as_ref())?,
+            certificate_expires: material.node.not_after,
+        };
+        let swapped = Swapped {
+            endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
+            admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
+            trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
+            verifier,
+        };
+        let backend = Backend::start(Parts {
+            material,
+            store,
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            clock,
+            rng,
+            facts,
+            limit_calls: options.limit_calls,
+        });
+        let node = Node {
+            backend: Arc::new(backend.await?),
+            config,
+            clock,
+            metrics,
+            health,
+            gateway,
+            material: swapped,
+            endpoints,
+            ops,
+            admin,
+            local,
+            _state: state,
+        };
+        Ok(node)
+    }
+
+    /// Where the node listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
+        Ok(Addresses {
+            endpoints: self.endpoints.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?,
+            ops: self.ops.local_addr()?,
+            admin: self.admin.as_ref().map(TcpListener::local_addr).transpose()?,
+            admin_socket: self.config.admin_socket(),
+        })
+    }
+
+    /// The broker's calls, for what a node does itself before it serves.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// Serves until told to end; returns when everything is closed.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub async fn serve(self, mut signals: Signals) -> anyhow::Result<()> {
+        let Node {
+            config,
+            clock,
+            metrics,
+            health,
+            gateway,
+            backend,
+            material,
+            endpoints,
+            ops,
+            admin,
+            local,
+            _state,
+        } = self;
+        let stop = CancellationToken::new();
+        let stop_ops = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let connections = TaskTracker::new();
+
+        let (endpoint_calls, endpoint_stream) = mpsc::channel(GRPC_QUEUE);
+        let (admin_calls, admin_stream) = mpsc::channel(GRPC_QUEUE);
+        let grpc = stop.child_token();
+        tasks.spawn(rpc::serve_endpoints(
+            endpoint_stream,
+            Arc::clone(&backend),
+            config.connections.clone(),
+            grpc.clone(),
+        ));
+        tasks.spawn(rpc::serve_admins(admin_stream, Arc::clone(&backend), config.connections.clone(), grpc));
+        tasks.spawn(rpc::housekeeping(Arc::clone(&backend), stop.clone()));
+
+        let data_gateway = Arc::clone(&gateway);
+        let operators = Operators {
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+            data: Arc::new(move || data_plane(&data_gateway)),
+        };
+        tasks.spawn(http::serve(ops, operators, stop_ops.clone()));
+
+        let intake = Arc::new(Intake {
+            limits: config.connections.clone(),
+            metrics: Arc::clone(&metrics),
+            tls: Arc::clone(&material.endpoint_tls),
+            gateway: Arc::clone(&gateway),
+            grpc: endpoint_calls,
+            grpc_permits: Arc::new(Semaphore::new(config.connections.grpc_connections_max)),
+            public_host: config.node.public_host.clone(),
+            page: http::page(&config.identity.mesh),
+            tasks: connections.clone(),
+        });
+        for socket in endpoints {
+            tasks.spawn(listener::serve(socket, Arc::clone(&intake), stop.clone()));
+        }
+        let admin_permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+        let admin_intake = Arc::new(AdminIntake {
+            limits: config.connections.clone(),
+            clock,
+            metrics: Arc::clone(&metrics),
+            tls: Arc::clone(&material.admin_tls),
+            trust: Arc::clone(&material.trust),
+            grpc: admin_calls,
+            permits: admin_permits,
+            tasks: connections.clone(),
+        });
+        if let Some(socket) = admin {
+            tasks.spawn(listener::serve_admin(socket, Arc::clone(&admin_intake), stop.clone()));
+        }
+        tasks.spawn(local::serve(local, admin_intake, stop.clone()));
+        tasks.spawn(watchdog(Arc::clone(&health), stop_ops.clone()));
+
+        health.set(State::Ready);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+
+        loop {
+            match signals.next().await {
+                Order::End => break,
+                Order::Reload => reload(&config, clock, &metrics, &material),
+            }
+        }
+
+        health.set(State::Draining);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!(deadline_ms = config.drain.deadline_ms, "draining: a second signal ends at once");
+        tokio::select! {
+            () = gateway.drain(config.drain_deadline()) => {}
+            _ = signals.ended() => {
+                tracing::warn!("ended at once by a second signal");
+                let _ = std::fs::remove_file(config.admin_socket());
+                return Ok(());
+            }
+        }
+        stop.cancel();
+        stop_ops.cancel();
+        tasks.close();
+        connections.close();
+        let closed = tokio::time::timeout(CLOSE_TIME, async {
+            tasks.wait().await;
+            connections.wait().await;
+        });
+        if closed.await.is_err() {
+            tracing::debug!("some connections did not close in time");
+        }
+        backend.close().await?;
+        let _ = std::fs::remove_file(config.admin_socket());
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// What the process is told from outside.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+enum Order {
+    End,
+    Reload,
+}
+
+impl Signals {
+    /// Catches SIGTERM, SIGINT and SIGHUP from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn catch() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.terminate.recv() => Order::End,
+            _ = self.interrupt.recv() => Order::End,
+            _ = self.hangup.recv() => Order::Reload,
+        }
+    }
+
+    async fn ended(&mut self) {
+        while !matches!(self.next().await, Order::End) {}
+    }
+}
+
+/// Checks all that can be checked without serving: keys, certificates, the state folder's place, ports. Returns what an
+/// operator may want to know.
+///
+/// # Errors
+/// The first thing that would keep the node from starting.
+pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
+    let material = Material::read(config, Clock::start().now().wall)?;
+    let mut notes = Vec::new();
+    let left = material.node.not_after.0.saturating_sub(Clock::start().now().wall.0);
+    if left < EXPIRY_WARNING.as_millis() as u64 {
+        notes
+            .push(format!("the node's certificate ends in {} days: issue a new one soon", left / 86_400_000));
+    }
+    let addresses = config.listen.endpoints.iter().map(|address| ("listen.endpoints", *address));
+    let addresses = addresses.chain([("listen.ops", config.listen.ops)]);
+    for (key, address) in addresses.chain(config.listen.admin.map(|address| ("listen.admin", address))) {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                notes.push(format!("{address} ({key}) is in use: by a relayd that runs already?"));
+            }
+            Err(error) => return Err(error).with_context(|| unbindable(config, key, address)),
+        }
+    }
+    let socket = config.admin_socket();
+    if socket.as_os_str().len() > SOCKET_PATH_MAX {
+        bail!(config.wrong(
+            "listen.admin_socket",
+            format!(
+                "{} is longer than the {SOCKET_PATH_MAX} bytes of a Unix socket's path",
+                socket.display()
+            )
+        ));
+    }
+    Ok(notes)
+}
+
+/// Reads certificates anew; what cannot be used leaves what is in force.
+fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
+    match Material::read(config, clock.now().wall) {
+        Ok(material) => {
+            metrics.certificate_ends("node", material.node.not_after.seconds());
+            swapped.endpoint_tls.store(material.endpoint_tls);
+            swapped.admin_tls.store(material.admin_tls);
+            swapped.trust.store(Arc::new(material.trust));
+            swapped.verifier.store(Arc::new(material.verifier));
+            tracing::info!("certificates read anew; the broker's own key changes with a restart");
+        }
+        Err(error) => {
+            tracing::error!(%error, "certificates could not be read anew: the old ones stay in force")
+        }
+    }
+}
+
+fn data_plane(gateway: &Gateway) -> DataPlane {
+    let status = gateway.status();
+    DataPlane {
+        attachments: status.attachments as u64,
+        sessions: status.sessions as u64,
+        queue_bytes: status.queue_bytes,
+        traffic: status.traffic,
+        refusals: status.refusals,
+        drops: status.drops,
+    }
+}
+
+/// The process' only generator \[CON-8\].
+fn seeded() -> anyhow::Result<ChaCha20Rng> {
+    let mut seed = [0u8; 32];
+    getrandom::fill(&mut seed).map_err(|error| {
+        anyhow::anyhow!(
+            "the system gives no randomness ({error}): relayd does not start without; see random(7)"
+        )
+    })?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn unbindable(config: &Config, key: &'static str, address: SocketAddr) -> String {
+    config
+        .wrong(
+            key,
+            format!("{address} cannot be bound: another program has it, or it needs CAP_NET_BIND_SERVICE"),
+        )
+        .to_string()
+}
+
+/// Binds the administrators' socket; one that a dead process left is replaced, as the state folder's lock is held.
+fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    if path.as_os_str().len() > SOCKET_PATH_MAX {
+        bail!(
+            "{}: longer than the {SOCKET_PATH_MAX} bytes of a Unix socket's path: set listen.admin_socket",
+            path.display()
+        );
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                bail!(
+                    "{}: another process listens on this admin socket: set listen.admin_socket",
+                    path.display()
+                );
+            }
+            std::fs::remove_file(path)
+                .with_context(|| format!("{}: the old admin socket cannot be removed", path.display()))?;
+        }
+        Ok(_) => bail!("{}: is there and is no socket: set listen.admin_socket", path.display()),
+        Err(_) => {}
+    }
+    let socket = UnixListener::bind(path)
+        .with_context(|| format!("{}: the admin socket cannot be made", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .with_context(|| format!("{}: the admin socket's mode cannot be set", path.display()))?;
+    Ok(socket)
+}
+
+/// Tells systemd that the runtime still turns, at half the interval it asks for.
+async fn watchdog(health: Arc<Health>, stop: CancellationToken) {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(interval / 2);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if health.state() != State::StoreFailed {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}

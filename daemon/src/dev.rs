@@ -1,0 +1,374 @@
+//! `relayd dev`: a whole mesh of one node on loopback, for trying and testing.
+//!
+//! Makes keys, an invite and a first account on first start in one folder and uses them again later. Listens on
+//! loopback alone; never meant to be reached from elsewhere.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use proto_spec::invite::{Invite, InviteNode};
+use proto_spec::{NodeNumber, WallTime};
+use sealcast_broker::record::AccountRole;
+use sealcast_broker::request::NewAccount;
+use sealcast_broker::{AdminCaller, Call, Denial, Request};
+use sealcast_trust::issuing::{self, IssuingKey, PkiFile, file};
+use sealcast_trust::{CertificateRole, MeshName};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::app::{Node, Options, Signals};
+use crate::clock::Clock;
+use crate::config::{
+    BrokerFiles, Config, Connections, Drain, IdentityFiles, Listen, Log, LogFormat, Node as NodeConfig,
+    Source,
+};
+use crate::rpc::Fault;
+use crate::state::write_file;
+
+/// The mesh's name.
+const MESH: &str = "dev";
+/// Names under which the node's certificate is good.
+const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+/// Where endpoints find the node: the IPv4 loopback, which exists everywhere.
+const HOST: &str = "127.0.0.1";
+/// Who may log in at first.
+const ACCOUNT: &str = "provider@dev.local";
+/// The account's name as others see it.
+const DISPLAY_NAME: &str = "Dev Provider";
+/// Where endpoints are served unless told otherwise.
+const PORT: u16 = 8200;
+/// Where operators are served unless told otherwise.
+const OPS_PORT: u16 = 8201;
+/// Ctrl-C should not take long.
+const DRAIN_MS: u64 = 2_000;
+/// Characters of the first password: no 0, o, 1, l or i to be taken for each other.
+const PASSWORD_ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+/// Groups of a first password, and characters of a group: 20 of 31 are 99 bits.
+const PASSWORD_GROUPS: usize = 4;
+const PASSWORD_GROUP_LENGTH: usize = 5;
+
+/// What `relayd dev` may be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DevArgs {
+    /// Folder of keys, invite, account and store; made on first start
+    #[arg(long = "state", alias = "dir", value_name = "DIR", env = "RELAYD_DEV_STATE")]
+    pub state: Option<PathBuf>,
+    /// Port for endpoints, 0 for a free one; again for more
+    #[arg(long = "port", value_name = "PORT", default_values_t = [PORT])]
+    pub ports: Vec<u16>,
+    /// Port for health and metrics, 0 for a free one [default: 8201, or 0 with --port 0]
+    #[arg(long, value_name = "PORT")]
+    pub ops_port: Option<u16>,
+    /// Write every frame to a file, as the node sees it
+    #[arg(long, value_name = "FILE")]
+    pub tap: Option<PathBuf>,
+    /// Tell in one JSON line on stdout when the node is ready, for scripts
+    #[arg(long)]
+    pub json: bool,
+    /// Log level or filter
+    #[arg(long, env = "RELAYD_LOG", value_name = "LEVEL", default_value = "warn")]
+    pub log_level: String,
+}
+
+/// Runs the node until told to end.
+///
+/// # Errors
+/// A sentence for whoever typed the command.
+pub async fn run(args: DevArgs) -> anyhow::Result<()> {
+    let state = match &args.state {
+        Some(state) => std::path::absolute(state)?,
+        None => default_state()?,
+    };
+    let log = Log { level: args.log_level.clone(), format: LogFormat::Auto };
+    crate::logging::start(&log);
+    // Caught from the start, so that nothing is left half made.
+    let signals = Signals::catch()?;
+    make_folder(&state)?;
+    let now = Clock::start().now().wall;
+    make_keys(&state.join("pki"), now)?;
+    let password = first_password(&state.join("account.txt"))?;
+    let config = config(&args, &state, log);
+    let node = Node::build(config, Options { tap: args.tap.clone(), limit_calls: true }).await?;
+    ensure_account(&node, &password).await?;
+
+    let addresses = node.addresses()?;
+    let invite = state.join("invite.toml");
+    let ca = std::fs::read_to_string(state.join("pki").join(file::CA))?;
+    let ports = addresses.endpoints.iter().map(SocketAddr::port).collect();
+    let text =
+        Invite { version: 1, mesh: MESH.into(), nodes: vec![InviteNode { host: HOST.into(), ports }], ca }
+            .to_text();
+    write_file(&invite, text.as_bytes(), 0o644)
+        .with_context(|| format!("{}: cannot be written", invite.display()))?;
+
+    let started = Started { state: &state, invite: &invite, password: &password, addresses: &addresses };
+    if args.json {
+        started.print_json()
+    } else {
+        started.print_text()
+    }
+    node.serve(signals).await
+}
+
+struct Started<'a> {
+    state: &'a Path,
+    invite: &'a Path,
+    password: &'a str,
+    addresses: &'a crate::app::Addresses,
+}
+
+impl Started<'_> {
+    fn print_json(&self) {
+        let addresses: Vec<String> = self.addresses.endpoints.iter().map(ToString::to_string).collect();
+        let ports: Vec<u16> = self.addresses.endpoints.iter().map(SocketAddr::port).collect();
+        let line = json!({
+            "event": "ready", "pid": std::process::id(), "mesh": MESH, "addresses": addresses, "ports": ports,
+            "ops": self.addresses.ops.to_string(), "invite": self.invite, "account": ACCOUNT,
+            "password": self.password, "admin_socket": self.addresses.admin_socket, "state": self.state,
+        });
+        // The connections are queued by the kernel already, so nobody who reads this comes too early.
+        println!("{line}");
+    }
+
+    fn print_text(&self) {
+        let addresses: Vec<String> = self.addresses.endpoints.iter().map(ToString::to_string).collect();
+        println!("One relay node on loopback: {}", addresses.join(", "));
+        println!("  state    {}", self.state.display());
+        println!("  invite   {}", self.invite.display());
+        println!("  account  {ACCOUNT}");
+        println!("  password {}", self.password);
+        println!("  metrics  http://{}/metrics", self.addresses.ops);
+        println!();
+        println!(
+            "Next, in another terminal, log in (the password is asked for), open a session, and join it:"
+        );
+        println!();
+        let sealcast = shown(&beside("sealcast"));
+        let invite = shown(self.invite);
+        println!("  {sealcast} --invite {invite} login {ACCOUNT}");
+        println!("  {sealcast} --invite {invite} host");
+        println!("  {sealcast} --invite {invite} join");
+        println!();
+        println!("Administer it:");
+        println!();
+        println!(
+            "  {} --socket {} node show",
+            shown(&beside("relayctl")),
+            shown(&self.addresses.admin_socket)
+        );
+        println!();
+        println!("Ctrl-C ends it.");
+    }
+}
+
+/// A program of the same build where there is one, so that what is printed can be pasted.
+fn beside(name: &str) -> PathBuf {
+    let neighbour = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
+    neighbour.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// As a shell reads it back.
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+fn default_state() -> anyhow::Result<PathBuf> {
+    let folders = directories::BaseDirs::new().context("no home folder: name a state folder with --state")?;
+    let state = folders.state_dir().unwrap_or(folders.data_local_dir());
+    Ok(state.join("sealcast").join("dev"))
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("{}: the state folder cannot be made", path.display()))
+}
+
+/// Makes the mesh's keys in a folder that appears as a whole, so that a start cut short leaves none behind.
+fn make_keys(pki: &Path, now: WallTime) -> anyhow::Result<()> {
+    if pki.exists() {
+        return Ok(());
+    }
+    let mesh: MeshName = MESH.parse().expect("a constant that fits");
+    let number = NodeNumber::new(1).expect("not 0");
+    let mut files = issuing::init(&mesh, now)?;
+    let contents = |name: &str| -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        let file = files.iter().find(|file| file.name == name);
+        Ok(file.with_context(|| format!("{name} was not made"))?.contents.clone())
+    };
+    let key = IssuingKey::load(
+        &mesh,
+        &contents(file::CA)?,
+        &contents(file::ISSUING)?,
+        &contents(file::ISSUING_KEY)?,
+    )?;
+    let names = NAMES.map(str::to_owned);
+    files.extend(key.issue(&CertificateRole::Node(number), &names, None, now)?.files);
+    files.extend(key.issue(&CertificateRole::Broker(number), &[], None, now)?.files);
+    let part = pki.with_extension("part");
+    if part.exists() {
+        std::fs::remove_dir_all(&part)?;
+    }
+    make_folder(&part)?;
+    for PkiFile { name, contents, secret } in &files {
+        let path = part.join(name);
+        write_file(&path, contents, if *secret { 0o600 } else { 0o644 })
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+    }
+    std::fs::rename(&part, pki).with_context(|| format!("{}: cannot be made", pki.display()))
+}
+
+/// The first account's password: drawn once, kept in a file of mode 0600.
+fn first_password(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    if path.exists() {
+        let text = Zeroizing::new(std::fs::read_to_string(path)?);
+        let password = text.lines().nth(1).filter(|line| !line.is_empty());
+        return match password {
+            Some(password) => Ok(Zeroizing::new(password.to_owned())),
+            None => bail!("{}: holds no password: remove the file, and a new one is made", path.display()),
+        };
+    }
+    let password = draw_password()?;
+    let text = Zeroizing::new(format!("{ACCOUNT}\n{}\n", *password));
+    write_file(path, text.as_bytes(), 0o600)
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(password)
+}
+
+fn draw_password() -> anyhow::Result<Zeroizing<String>> {
+    // 248 is the largest multiple of 31 below 256: bytes from there on would favour some characters.
+    let fair = 256 / PASSWORD_ALPHABET.len() * PASSWORD_ALPHABET.len();
+    loop {
+        let mut password = Zeroizing::new(String::new());
+        let mut drawn = 0;
+        while drawn < PASSWORD_GROUPS * PASSWORD_GROUP_LENGTH {
+            let mut byte = [0u8; 1];
+            getrandom::fill(&mut byte)
+                .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+            if usize::from(byte[0]) >= fair {
+                continue;
+            }
+            if drawn > 0 && drawn % PASSWORD_GROUP_LENGTH == 0 {
+                password.push('-');
+            }
+            password.push(char::from(PASSWORD_ALPHABET[usize::from(byte[0]) % PASSWORD_ALPHABET.len()]));
+            drawn += 1;
+        }
+        if password.bytes().any(|byte| byte.is_ascii_digit())
+            && password.bytes().any(|byte| byte.is_ascii_alphabetic())
+        {
+            return Ok(password);
+        }
+    }
+}
+
+/// Makes the first account; one that is there already with another password gets the file's.
+async fn ensure_account(node: &Node, password: &Zeroizing<String>) -> anyhow::Result<()> {
+    let backend = node.backend();
+    let call = Call {
+        admin: Some(AdminCaller::Local { uid: rustix::process::geteuid().as_raw() }),
+        ..Call::default()
+    };
+    let shown = backend.ask(&call, Request::ShowAccount { email: ACCOUNT.into() }).await;
+    match shown {
+        Ok(_) => return Ok(()),
+        Err(Fault::Denied(Denial::NotFound(_))) => {}
+        Err(fault) => return Err(fault.into()),
+    }
+    let password_hash = backend.hash(password.clone()).await?;
+    let new = NewAccount {
+        email: ACCOUNT.into(),
+        display_name: DISPLAY_NAME.into(),
+        password: password.clone(),
+        password_hash,
+        roles: vec![AccountRole::Provider],
+    };
+    backend.ask(&call, Request::AddAccount(new)).await?;
+    Ok(())
+}
+
+/// A configuration that nobody has to write.
+fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
+    let pki = state.join("pki");
+    let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let ops_port = args.ops_port.unwrap_or(if args.ports.contains(&0) { 0 } else { OPS_PORT });
+    // Everybody comes from one address.
+    let mut limits = sealcast_attach::Limits::default();
+    limits.address_half_open_max = limits.half_open_max;
+    limits.address_accepts_per_minute = 60_000;
+    limits.address_accepts_burst = 20_000;
+    Config {
+        node: NodeConfig { state_dir: state.to_owned(), public_host: HOST.into(), public_ports: Vec::new() },
+        identity: IdentityFiles {
+            mesh: MESH.into(),
+            ca: pki.join(file::CA),
+            certificate: pki.join("node-1.pem"),
+            key: pki.join("node-1.key"),
+        },
+        broker: BrokerFiles {
+            certificate: pki.join("broker-1.pem"),
+            key: pki.join("broker-1.key"),
+            trusted: Vec::new(),
+        },
+        listen: Listen {
+            endpoints: args.ports.iter().map(|port| loopback(*port)).collect(),
+            ops: loopback(ops_port),
+            admin_socket: None,
+            admin: None,
+        },
+        limits,
+        connections: Connections::default(),
+        drain: Drain { deadline_ms: DRAIN_MS },
+        log,
+        source: Source::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_password_passes_the_houses_own_rules() {
+        for _ in 0..20 {
+            let password = draw_password().unwrap();
+            assert_eq!(password.len(), PASSWORD_GROUPS * (PASSWORD_GROUP_LENGTH + 1) - 1);
+            sealcast_broker::password::check(&password, &[ACCOUNT, DISPLAY_NAME, MESH]).unwrap();
+        }
+    }
+
+    #[test]
+    fn keys_and_password_are_made_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let now = Clock::start().now().wall;
+        let pki = folder.path().join("pki");
+        make_keys(&pki, now).unwrap();
+        let first = std::fs::read(pki.join("node-1.key")).unwrap();
+        make_keys(&pki, now).unwrap();
+        assert_eq!(std::fs::read(pki.join("node-1.key")).unwrap(), first);
+        let account = folder.path().join("account.txt");
+        let password = first_password(&account).unwrap();
+        assert_eq!(first_password(&account).unwrap(), password);
+        for path in [account, pki.join("node-1.key"), pki.join(file::ROOT_KEY)] {
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
+    fn paths_can_be_pasted() {
+        assert_eq!(shown(Path::new("/tmp/a-b/c_1.toml")), "/tmp/a-b/c_1.toml");
+        assert_eq!(shown(Path::new("/tmp/a b/it's")), "'/tmp/a b/it'\\''s'");
+    }
+}

@@ -1,0 +1,143 @@
+//! The node's keys and certificates, read and checked as a whole before anything is opened. Writes nothing.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use proto_spec::{NodeNumber, WallTime};
+use rustls::ServerConfig;
+use sealcast_trust::{
+    BrokerKey, BrokerSigner, CertError, CertificateRole, Identity, MeshName, MeshTrust, Verifier, cert, key,
+};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError};
+use crate::tls::{self, TlsError};
+
+/// Everything read from the files that a configuration names.
+#[derive(Debug)]
+pub struct Material {
+    /// The node's number in the mesh.
+    pub number: NodeNumber,
+    /// Who certifies.
+    pub trust: MeshTrust,
+    /// The node's certificate as verified.
+    pub node: Identity,
+    /// The broker's certificate as verified.
+    pub broker: Identity,
+    /// Signs tickets and checkpoints.
+    pub signer: BrokerSigner,
+    /// Checks tickets: this broker's key and those of the brokers trusted beside it.
+    pub verifier: Verifier,
+    /// TLS towards endpoints.
+    pub endpoint_tls: Arc<ServerConfig>,
+    /// TLS towards administrators.
+    pub admin_tls: Arc<ServerConfig>,
+}
+
+/// Why the files cannot be used.
+#[derive(Debug, Error)]
+pub enum MaterialError {
+    /// A value of the configuration, or what it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Material {
+    /// Reads and checks all of it at `now`.
+    ///
+    /// # Errors
+    /// [`MaterialError`] names the file and the key of the configuration.
+    pub fn read(config: &Config, now: WallTime) -> Result<Material, MaterialError> {
+        let mesh: MeshName = config
+            .identity
+            .mesh
+            .parse()
+            .map_err(|error: cert::NameError| config.wrong("identity.mesh", error.to_string()))?;
+        let ca = tls::read_certificates(&config.identity.ca, "identity.ca")?;
+        let trust = MeshTrust::new(mesh, &ca)
+            .map_err(|error| about(config, "identity.ca", &config.identity.ca, error))?;
+
+        let files = tls::Identity::read(
+            &config.identity.certificate,
+            &config.identity.key,
+            ["identity.certificate", "identity.key"],
+        )?;
+        private(config, "identity.key", &config.identity.key)?;
+        let certificate_problem =
+            |error: CertError| about(config, "identity.certificate", &config.identity.certificate, error);
+        let node = trust.verify(&files.chain, now).map_err(certificate_problem)?;
+        let CertificateRole::Node(number) = node.role else {
+            return Err(certificate_problem(CertError::WrongRole).into());
+        };
+        let names = cert::inspect(&files.chain[0]).map_err(certificate_problem)?.names;
+        if !names.iter().any(|name| name.eq_ignore_ascii_case(&config.node.public_host)) {
+            let problem = format!(
+                "the node's certificate names {}, not {:?}: issue one with --name {}",
+                if names.is_empty() { "nothing".into() } else { names.join(", ") },
+                config.node.public_host,
+                config.node.public_host
+            );
+            return Err(config.wrong("node.public_host", problem).into());
+        }
+
+        let broker = broker_identity(config, &trust, &config.broker.certificate, "broker.certificate", now)?;
+        private(config, "broker.key", &config.broker.key)?;
+        let key_problem =
+            |why: String| config.wrong("broker.key", format!("{}: {why}", config.broker.key.display()));
+        let pem = std::fs::read(&config.broker.key).map_err(|error| key_problem(error.to_string()))?;
+        let signing_key = key::signing_key_from_pem(&pem).map_err(|error| key_problem(error.to_string()))?;
+        let signer =
+            BrokerSigner::new(&broker, signing_key).map_err(|error| key_problem(error.to_string()))?;
+
+        let mut brokers = vec![broker_key(config, &broker, "broker.certificate")?];
+        for path in &config.broker.trusted {
+            let identity = broker_identity(config, &trust, path, "broker.trusted", now)?;
+            brokers.push(broker_key(config, &identity, "broker.trusted")?);
+        }
+        let verifier = Verifier::new(config.identity.mesh.as_str(), brokers);
+        let endpoint_tls = tls::endpoint_config(&files)?;
+        let admin_tls = tls::admin_config(&files, &ca)?;
+        Ok(Material { number, trust, node, broker, signer, verifier, endpoint_tls, admin_tls })
+    }
+}
+
+fn broker_identity(
+    config: &Config,
+    trust: &MeshTrust,
+    path: &Path,
+    key: &'static str,
+    now: WallTime,
+) -> Result<Identity, MaterialError> {
+    let chain = tls::read_certificates(path, key)?;
+    let identity = trust.verify(&chain, now).map_err(|error| about(config, key, path, error))?;
+    match identity.role {
+        CertificateRole::Broker(_) => Ok(identity),
+        _ => Err(about(config, key, path, CertError::WrongRole).into()),
+    }
+}
+
+fn broker_key(config: &Config, identity: &Identity, key: &'static str) -> Result<BrokerKey, MaterialError> {
+    BrokerKey::new(identity).map_err(|error| config.wrong(key, error.to_string()).into())
+}
+
+fn about(config: &Config, key: &'static str, path: &Path, error: CertError) -> ConfigError {
+    config.wrong(key, format!("{}: {error}", path.display()))
+}
+
+/// A key that everybody on the machine can read is no secret.
+fn private(config: &Config, key: &'static str, path: &Path) -> Result<(), ConfigError> {
+    let mode = std::fs::metadata(path)
+        .map_err(|error| config.wrong(key, format!("{}: {error}", path.display())))?
+        .permissions()
+        .mode();
+    if mode & 0o007 != 0 {
+        let problem =
+            format!("{} can be read by everybody (mode {:o}): chmod 600 it", path.display(), mode & 0o777);
+        return Err(config.wrong(key, problem));
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The broker's types as gRPC's messages. Plain copies; decides nothing.
+
+use proto_spec::TrafficClass;
+use proto_spec::frame::PeerState;
+use proto_spec::ticket::Role;
+use sealcast_attach::ClassCount;
+use sealcast_attach::registry::SessionStatus;
+use sealcast_broker::record::{AccountRole, MemberState};
+use sealcast_broker::request::{AccountView, MemberView, SessionView};
+use sealcast_placement::{PROBES_MAX, Placed, Probe};
+use sealcast_rpc as rpc;
+
+/// Program and version.
+pub(super) const SOFTWARE: &str = concat!("relayd ", env!("CARGO_PKG_VERSION"));
+/// Longest host name in a probe's result; a longer one is none.
+const HOST_LENGTH_MAX: usize = 253;
+
+/// Results of probes, as many as placement looks at; those that cannot be are left out.
+pub(super) fn probes(results: Vec<rpc::ProbeResult>) -> Vec<Probe> {
+    results
+        .into_iter()
+        .take(PROBES_MAX)
+        .filter(|result| result.host.len() <= HOST_LENGTH_MAX)
+        .filter_map(|result| {
+            let port = u16::try_from(result.port).ok()?;
+            Some(Probe { host: result.host, port, rtt_us: result.rtt_us })
+        })
+        .collect()
+}
+
+/// A node to attach to.
+pub(super) fn node(placed: Placed) -> rpc::NodeAddress {
+    rpc::NodeAddress {
+        node_number: placed.node.value().into(),
+        host: placed.host,
+        ports: placed.ports.into_iter().map(u32::from).collect(),
+    }
+}
+
+/// What a joiner will be; `None` when nothing was said.
+pub(super) const fn ticket_role(role: rpc::MemberRole) -> Option<Role> {
+    match role {
+        rpc::MemberRole::Provider => Some(Role::Provider),
+        rpc::MemberRole::Customer => Some(Role::Customer),
+        rpc::MemberRole::Unspecified => None,
+    }
+}
+
+/// The reverse.
+pub(super) const fn member_role(role: Role) -> rpc::MemberRole {
+    match role {
+        Role::Provider => rpc::MemberRole::Provider,
+        Role::Customer => rpc::MemberRole::Customer,
+    }
+}
+
+/// An account's role as its number on the wire.
+pub(super) const fn account_role(role: AccountRole) -> i32 {
+    (match role {
+        AccountRole::AccountAdmin => rpc::Role::AccountAdmin,
+        AccountRole::NetworkAdmin => rpc::Role::NetworkAdmin,
+        AccountRole::Provider => rpc::Role::Provider,
+        AccountRole::Auditor => rpc::Role::Auditor,
+    }) as i32
+}
+
+/// The reverse; `None` for a number that is no role.
+pub(super) fn role_of(number: i32) -> Option<AccountRole> {
+    match rpc::Role::try_from(number).ok()? {
+        rpc::Role::AccountAdmin => Some(AccountRole::AccountAdmin),
+        rpc::Role::NetworkAdmin => Some(AccountRole::NetworkAdmin),
+        rpc::Role::Provider => Some(AccountRole::Provider),
+        rpc::Role::Auditor => Some(AccountRole::Auditor),
+        rpc::Role::Unspecified => None,
+    }
+}
+
+/// An account.
+pub(super) fn account(view: AccountView) -> rpc::Account {
+    rpc::Account {
+        id: view.id,
+        email: view.email,
+        display_name: view.display_name,
+        roles: view.roles.into_iter().map(account_role).collect(),
+        locked: view.locked,
+        locked_until_ms: view.locked_until.0,
+        failures: view.failures,
+        created_ms: view.created.0,
+        last_login_ms: view.last_login.0,
+        credentials: view.credentials,
+    }
+}
+
+/// A session, with what this node knows of its attachments and traffic.
+pub(super) fn session(view: SessionView, here: Option<&SessionStatus>, node_number: u32) -> rpc::Session {
+    rpc::Session {
+        session_id: view.id.0.to_vec(),
+        provider: view.provider,
+        created_ms: view.created.0,
+        ended_ms: view.ended.map_or(0, |ended| ended.0),
+        members: view.members.into_iter().map(|view| member(view, here, node_number)).collect(),
+        traffic: here.map(|here| traffic(&here.traffic)).unwrap_or_default(),
+        joinable: view.joinable,
+    }
+}
+
+fn member(view: MemberView, here: Option<&SessionStatus>, node_number: u32) -> rpc::SessionMember {
+    let attached =
+        here.and_then(|here| here.attachments.iter().find(|attachment| attachment.number == view.number));
+    let state = match (view.state, attached.map(|attachment| attachment.state)) {
+        (MemberState::Removed, _) => "removed",
+        (_, Some(PeerState::Active)) => "active",
+        (_, Some(PeerState::Standby)) => "standby",
+        (_, Some(PeerState::Lobby)) => "lobby",
+        (MemberState::Lobby | MemberState::Member, Some(PeerState::Gone) | None) => "away",
+    };
+    rpc::SessionMember {
+        number: view.number.value().into(),
+        role: member_role(view.role).into(),
+        state: state.into(),
+        node_number: if attached.is_some() { node_number } else { 0 },
+        account: view.account,
+    }
+}
+
+/// What was relayed, by class.
+pub(super) fn traffic(counts: &[ClassCount; 4]) -> Vec<rpc::ClassTraffic> {
+    TrafficClass::ALL
+        .into_iter()
+        .zip(counts)
+        .map(|(class, count)| rpc::ClassTraffic {
+            class: class.name().into(),
+            frames_in: count.frames_in,
+            bytes_in: count.bytes_in,
+            frames_out: count.frames_out,
+            bytes_out: count.bytes_out,
+            dropped: count.dropped,
+        })
+        .collect()
+}
