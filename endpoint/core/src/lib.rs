@@ -6,6 +6,7 @@ pub mod channel;
 pub mod command;
 pub mod config;
 pub mod event;
+pub mod files;
 pub mod mpsl;
 pub mod null;
 pub mod security;
