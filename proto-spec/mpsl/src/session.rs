@@ -9,17 +9,18 @@
 //! Drive it so: one input, then every event, then the next deadline. It never opens a socket, reads a clock or draws
 //! the system's randomness; it never decides who is admitted or what a member may do.
 
+mod event;
+mod hold;
+mod inbound;
+
 use std::collections::VecDeque;
 
 use proto_spec::frame::Destination;
-use proto_spec::mpsl::epoch::{ChannelBase, Heartbeat, Notice, SessionRecord};
+use proto_spec::mpsl::epoch::{ChannelBase, Heartbeat, Notice};
 use proto_spec::mpsl::roster::Roster;
-use proto_spec::packet::{PacketKind, RecordHeader};
-use proto_spec::{
-    DecodeError, EpochId, Now, Reader, SenderNumber, SessionNumber, StreamId, Timestamp, TrafficClass, Wire,
-};
+use proto_spec::packet::PacketKind;
+use proto_spec::{DecodeError, EpochId, Now, SenderNumber, SessionNumber, StreamId, Timestamp, TrafficClass};
 use rand_chacha::ChaCha20Rng;
-use thiserror::Error;
 
 use crate::code::JoinCode;
 use crate::group::bases::OwnBases;
@@ -27,166 +28,18 @@ use crate::group::epoch::EpochKeys;
 use crate::group::leader::LeaderGroup;
 use crate::group::member::MemberGroup;
 use crate::group::roster::HeldRoster;
-use crate::group::{Identity, Inbound, Installed, Joiner, Outgoing, PacketError};
-use crate::handshake::{
-    self, CodesFull, Established, HandshakeError, LeaderEvent, LeaderSetup, LeaderStep, clean_display_name,
-};
+use crate::group::{Identity, Installed, Outgoing, PacketError};
+use crate::handshake::{self, Established, LeaderEvent, LeaderSetup, clean_display_name};
 use crate::keys::MemberKey;
 use crate::record::open::Opener;
 use crate::record::seal::Sealer;
-use crate::record::{OpenError, Opened, RECORD_PREFIX_LENGTH, SESSION_STREAM, SealError, Sealing, Shape};
+use crate::record::{OpenError, Opened, SESSION_STREAM, SealError, Sealing, Shape};
 
+pub use event::{CallError, Event};
+pub use hold::{HOLD_BYTES_MAX, HeldRecord};
 pub use proto_spec::mpsl::Role;
 
-/// Records of a newer epoch that wait for its installation, in bytes: about a second of a fast sender.
-pub const HOLD_BYTES_MAX: usize = 256 * 1024;
-/// What a held record costs beside its bytes; keeps the number of tiny ones bounded too.
-const HOLD_OVERHEAD: usize = 64;
-
-/// What happened, in order.
-#[derive(Debug)]
-pub enum Event {
-    /// Send a packet.
-    Transmit {
-        /// To whom.
-        to: Destination,
-        /// In which class.
-        class: TrafficClass,
-        /// A whole packet, from its kind byte on.
-        packet: Vec<u8>,
-    },
-    /// Leader: somebody knows a code. Ask the user, then `admit` or `refuse`.
-    JoinerProved {
-        /// Its number.
-        number: SenderNumber,
-        /// What it calls itself.
-        name: String,
-        /// What the code was made for.
-        role: Role,
-    },
-    /// Leader: a joiner waited too long for a decision, or gave way to others.
-    JoinerExpired {
-        /// Its number.
-        number: SenderNumber,
-    },
-    /// Leader: somebody sent a wrong proof.
-    GuessFailed {
-        /// The code.
-        code: SessionNumber,
-        /// Who sent it.
-        from: SenderNumber,
-        /// Guesses left; at 0 the code is burnt.
-        left: u8,
-    },
-    /// Leader: a joiner has used the code.
-    CodeSpent {
-        /// The code.
-        code: SessionNumber,
-    },
-    /// Leader: the code's time is over.
-    CodeExpired {
-        /// The code.
-        code: SessionNumber,
-    },
-    /// Leader: a joiner's handshake ended.
-    HandshakeFailed {
-        /// Its number.
-        from: SenderNumber,
-        /// Why.
-        reason: HandshakeError,
-    },
-    /// Member: we are in the roster for the first time.
-    Joined,
-    /// The roster has changed.
-    RosterChanged {
-        /// New members.
-        joined: Vec<SenderNumber>,
-        /// Members that left or were removed.
-        gone: Vec<SenderNumber>,
-    },
-    /// Everything is sealed under this epoch from here on. Call `state_bases`, drain `poll_held`, and carry what is
-    /// not acknowledged once its own epoch's grace is over.
-    EpochInstalled {
-        /// The epoch.
-        epoch: EpochId,
-        /// Somebody left or was removed: older records do not open directly any more, carry at once.
-        left_or_removed: bool,
-    },
-    /// A member stated where its channels stand in the newest epoch. Channels not named start at 0.
-    Bases {
-        /// The member.
-        sender: SenderNumber,
-        /// The epoch.
-        epoch: EpochId,
-        /// Its channels.
-        bases: Vec<ChannelBase>,
-    },
-    /// Every member holds our base statement of this epoch.
-    BasesHeld,
-    /// Leader: every member's heartbeat is on an epoch without the removed member.
-    RemovalComplete {
-        /// The removed member.
-        number: SenderNumber,
-    },
-    /// A private message between leader and member.
-    Private {
-        /// From whom.
-        from: SenderNumber,
-        /// The upper layer's kind.
-        kind: u8,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-    /// Leader: a member says that it leaves; it has been taken out.
-    MemberLeft {
-        /// The member.
-        number: SenderNumber,
-    },
-    /// Leader: a member was absent for ten minutes; it has been taken out.
-    MemberAbsent {
-        /// The member.
-        number: SenderNumber,
-    },
-    /// Member: the leader's user said no.
-    Refused,
-    /// Member: the leader has taken us out.
-    Removed,
-    /// Member: the leader has ended the session.
-    Ended,
-    /// Member: 30 seconds without an answer; nothing can be sealed.
-    Silenced,
-    /// Member: the leader answers; records can be sealed.
-    Resumed,
-}
-
-/// A call that does not fit. The culprit is the caller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum CallError {
-    /// Only the leader can.
-    #[error("only the session's leader can do this")]
-    NotLeader,
-    /// No joiner waits, or no member has, this number.
-    #[error("nobody here has number {0}")]
-    Unknown(SenderNumber),
-    /// As many members as a session may have.
-    #[error("the session is full")]
-    Full,
-    /// As many codes as may be open.
-    #[error(transparent)]
-    Codes(#[from] CodesFull),
-}
-
-/// A record of a newer epoch that has waited; give it to `open` again.
-#[derive(Debug)]
-pub struct HeldRecord {
-    /// The data frame's sender.
-    pub sender: SenderNumber,
-    /// The data frame's class.
-    pub class: TrafficClass,
-    /// The packet, unopened.
-    pub packet: Vec<u8>,
-    epoch: EpochId,
-}
+use hold::Hold;
 
 /// One endpoint's session. Keys are erased when dropped.
 pub struct Session {
@@ -201,8 +54,7 @@ pub struct Session {
     /// Whether `Resumed` was said last, or `Silenced`.
     live: bool,
     over: bool,
-    hold: VecDeque<HeldRecord>,
-    hold_bytes: usize,
+    hold: Hold,
     now: Timestamp,
     events: VecDeque<Event>,
 }
@@ -253,8 +105,7 @@ impl Session {
             bases_held: false,
             live: false,
             over: false,
-            hold: VecDeque::new(),
-            hold_bytes: 0,
+            hold: Hold::default(),
             now: now.mono,
             events: VecDeque::new(),
         }
@@ -369,10 +220,7 @@ impl Session {
             Side::Leader { group, .. } => Some(group.held()),
             Side::Member(member) => member.held(),
         }?;
-        let index = self.hold.iter().position(|record| !held.is_older_than(record.epoch))?;
-        let record = self.hold.remove(index)?;
-        self.hold_bytes -= record.packet.len() + HOLD_OVERHEAD;
-        Some(record)
+        self.hold.take(|epoch| !held.is_older_than(epoch))
     }
 
     // ---- the leader's decisions
@@ -581,135 +429,6 @@ impl Session {
     }
 
     // ---- helpers
-
-    fn handle_handshake(&mut self, now: Now, from: SenderNumber, packet: &[u8]) -> Result<(), PacketError> {
-        // A repeat of the last handshake message reaches a member that is long established.
-        let Side::Leader { group, handshake } = &mut self.role else { return Ok(()) };
-        let step =
-            handshake.handle(now, from, packet, &mut self.rng, &|number, key| group.is_taken(number, key));
-        match step {
-            Ok(LeaderStep::Reply(reply)) => {
-                self.transmit_all([Outgoing { to: from, packet: reply }]);
-                Ok(())
-            }
-            Ok(LeaderStep::Proved(proved)) => {
-                let joiner = Joiner {
-                    number: proved.number,
-                    key: proved.member_key,
-                    role: proved.role,
-                    name: proved.display_name.clone(),
-                    pairwise: proved.pairwise,
-                };
-                let gone = group.proved(now.mono, joiner);
-                self.transmit_all([Outgoing { to: from, packet: proved.reply }]);
-                self.events.extend(gone.map(|number| Event::JoinerExpired { number }));
-                self.events.push_back(Event::JoinerProved {
-                    number: proved.number,
-                    name: proved.display_name,
-                    role: proved.role,
-                });
-                Ok(())
-            }
-            Err(error) => {
-                let reply = error.reply().map(|reply| Outgoing { to: from, packet: reply.to_vec() });
-                self.transmit_all(reply);
-                self.events.push_back(Event::HandshakeFailed { from, reason: error });
-                Err(error.into())
-            }
-        }
-    }
-
-    fn handle_pairwise(&mut self, from: SenderNumber, packet: &[u8]) -> Result<(), PacketError> {
-        let inbound = match &mut self.role {
-            Side::Leader { group, .. } => {
-                let (inbound, heartbeat) = group.handle(self.now, from, packet)?;
-                if let Some(heartbeat) = heartbeat {
-                    let answers = group.answer(self.now, from, &heartbeat);
-                    self.transmit_all(answers);
-                    self.report_removals();
-                }
-                inbound
-            }
-            Side::Member(member) => {
-                let (inbound, installed) = member.handle(self.now, &self.identity, from, packet)?;
-                if let Some(installed) = installed {
-                    self.install(installed);
-                }
-                inbound
-            }
-        };
-        match inbound {
-            Inbound::Nothing => {}
-            Inbound::Private { kind, bytes } => self.events.push_back(Event::Private { from, kind, bytes }),
-            Inbound::Notice(Notice::Leaving) => {
-                if self.take_out(from, Notice::Removed) {
-                    self.events.push_back(Event::MemberLeft { number: from });
-                    self.rekey(&[from]);
-                } else if let Side::Leader { group, .. } = &mut self.role {
-                    group.refuse(from);
-                    self.events.push_back(Event::JoinerExpired { number: from });
-                }
-            }
-            Inbound::Notice(notice) => {
-                self.over = true;
-                self.events.push_back(match notice {
-                    Notice::Refused => Event::Refused,
-                    Notice::Ended => Event::Ended,
-                    Notice::Removed | Notice::Leaving => Event::Removed,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_session_record(
-        &mut self,
-        opened: &Opened,
-        packet: &[u8],
-        spill: &[u8],
-    ) -> Result<(), OpenError> {
-        // What was said about an older epoch is of no use in this one.
-        if Some(opened.epoch) != self.opener.newest() {
-            return Ok(());
-        }
-        match SessionRecord::from_bytes(opened.plaintext(packet, spill))? {
-            SessionRecord::Bases(bases) => {
-                if self.opener.state_bases(opened.sender, opened.epoch, &bases) {
-                    let (sender, epoch) = (opened.sender, opened.epoch);
-                    self.events.push_back(Event::Bases { sender, epoch, bases });
-                }
-                // Acknowledged each time: the acknowledgement before may be lost.
-                let held = SessionRecord::BasesHeld(opened.sender).to_bytes();
-                self.send_session_record(&held, Destination::one(opened.sender));
-            }
-            SessionRecord::BasesHeld(of) if of == self.identity.number => {
-                self.bases.acknowledged(opened.sender);
-            }
-            SessionRecord::BasesHeld(_) => {}
-        }
-        self.pump();
-        Ok(())
-    }
-
-    /// Keeps a record of a newer epoch, if there is room.
-    fn hold(&mut self, sender: SenderNumber, class: TrafficClass, packet: &[u8]) -> OpenError {
-        let epoch = packet
-            .get(1..RECORD_PREFIX_LENGTH)
-            .and_then(|header| RecordHeader::decode(&mut Reader::new(header)).ok())
-            .map(|header| header.epoch);
-        let newer = |epoch: &EpochId| match self.held() {
-            Some(held) => held.is_older_than(*epoch),
-            None => epoch.leader == self.leader(),
-        };
-        let Some(epoch) = epoch.filter(newer) else { return OpenError::OldEpoch };
-        let bytes = packet.len() + HOLD_OVERHEAD;
-        if self.hold_bytes + bytes > HOLD_BYTES_MAX {
-            return OpenError::HoldFull;
-        }
-        self.hold_bytes += bytes;
-        self.hold.push_back(HeldRecord { sender, class, packet: packet.to_vec(), epoch });
-        OpenError::Held
-    }
 
     fn check_sealing(&self, now: Timestamp) -> Result<(), SealError> {
         if self.over || self.opener.newest().is_none() {
