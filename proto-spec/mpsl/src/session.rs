@@ -16,7 +16,7 @@ mod inbound;
 use std::collections::VecDeque;
 
 use proto_spec::frame::Destination;
-use proto_spec::mpsl::epoch::{ChannelBase, Heartbeat, Notice};
+use proto_spec::mpsl::epoch::{ChannelBase, Notice};
 use proto_spec::mpsl::roster::Roster;
 use proto_spec::packet::PacketKind;
 use proto_spec::{DecodeError, EpochId, Now, SenderNumber, SessionNumber, StreamId, Timestamp, TrafficClass};
@@ -255,17 +255,13 @@ impl Session {
     pub fn admit(&mut self, now: Now, number: SenderNumber) -> Result<(), CallError> {
         self.advance(now);
         let (group, _) = self.leading()?;
-        if group.numbers().len() + 1 >= proto_spec::mpsl::roster::ROSTER_MEMBERS_MAX {
+        if group.is_full() {
             return Err(CallError::Full);
         }
-        let heartbeat = group.admit(now.mono, number).ok_or(CallError::Unknown(number))?;
-        self.rekey(&[]);
-        // The joiner's last heartbeat is answered at once, so that it may seal as soon as it has the keys.
-        if let (Some(heartbeat), Side::Leader { group, .. }) = (heartbeat, &mut self.role) {
-            let answers =
-                group.answer(self.now, number, &Heartbeat { held: self.opener.newest(), ..heartbeat });
-            self.transmit_all(answers);
+        if !group.admit(now.mono, number) {
+            return Err(CallError::Unknown(number));
         }
+        self.rekey(&[]);
         self.pump();
         Ok(())
     }

@@ -57,8 +57,6 @@ struct Member {
 struct Pending {
     joiner: Joiner,
     since: Timestamp,
-    /// Its last heartbeat, answered as soon as it is admitted.
-    heartbeat: Option<Heartbeat>,
 }
 
 impl LeaderGroup {
@@ -108,19 +106,22 @@ impl LeaderGroup {
         let oldest = self.pending.iter().min_by_key(|(_, pending)| pending.since).map(|(number, _)| *number);
         let gone = oldest.filter(|_| self.pending.len() >= PENDING_MAX);
         gone.map(|number| self.pending.remove(&number));
-        self.pending.insert(joiner.number, Pending { joiner, since: now, heartbeat: None });
+        self.pending.insert(joiner.number, Pending { joiner, since: now });
         gone
     }
 
-    /// Makes a waiting joiner a member; the caller rekeys. `false` if there is none of the number, or no room.
-    pub(crate) fn admit(&mut self, now: Timestamp, number: SenderNumber) -> Option<Option<Heartbeat>> {
-        if self.members.len() + 1 >= ROSTER_MEMBERS_MAX {
-            return None;
-        }
-        let Pending { joiner, heartbeat, .. } = self.pending.remove(&number)?;
+    /// Makes a waiting joiner a member; the caller rekeys. `false` if there is none of the number.
+    pub(crate) fn admit(&mut self, now: Timestamp, number: SenderNumber) -> bool {
+        let Some(Pending { joiner, .. }) = self.pending.remove(&number) else { return false };
         self.used.insert(number);
-        self.members.insert(number, Member { joiner, held: None, heard: now, newest: Vec::new(), sent: now });
-        Some(heartbeat)
+        let member = Member { joiner, held: None, heard: now, newest: Vec::new(), sent: now };
+        self.members.insert(number, member);
+        true
+    }
+
+    /// Whether there are as many members as a session may have.
+    pub(crate) fn is_full(&self) -> bool {
+        self.members.len() + 1 >= ROSTER_MEMBERS_MAX
     }
 
     /// Sends a waiting joiner away; the word to it, if there was one of the number.
@@ -238,15 +239,13 @@ impl LeaderGroup {
         match PairwiseType::from_u8(kind) {
             Some(PairwiseType::Heartbeat) => {
                 let heartbeat = Heartbeat::from_bytes(&bytes)?;
-                if let Some(pending) = self.pending.get_mut(&from) {
-                    pending.heartbeat = Some(heartbeat);
-                    return Ok((Inbound::Nothing, None));
-                }
                 if let Some(member) = self.members.get_mut(&from) {
                     member.heard = now;
                     member.held = heartbeat.held;
+                    return Ok((Inbound::Nothing, Some(heartbeat)));
                 }
-                Ok((Inbound::Nothing, Some(heartbeat)))
+                // A joiner that waits is told nothing, not even which epoch there is \[GRP-7\].
+                Ok((Inbound::Nothing, None))
             }
             Some(PairwiseType::Private) => Ok((read_private(&bytes)?, None)),
             Some(PairwiseType::Notice) => match Notice::from_bytes(&bytes)? {
