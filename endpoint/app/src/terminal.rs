@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Stdout, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event as Input, EventStream};
@@ -93,6 +95,11 @@ impl Interface {
             let due = drawn_at.map_or(Duration::ZERO, |at| {
                 (Duration::from_secs(1) / FRAMES_PER_S).saturating_sub(at.elapsed())
             });
+            if screen.panicked.load(Ordering::SeqCst) {
+                return Err(Failure::other(
+                    "this is a bug of ours, please report it: the message above says where",
+                ));
+            }
             if dirty && due.is_zero() {
                 self.draw(&mut screen)
                     .map_err(|error| Failure::other(format!("the terminal is gone: {error}")))?;
@@ -243,21 +250,27 @@ impl Interface {
 /// The terminal in its special mode, given back when dropped.
 struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Set by a panic of any thread: the terminal was given back for its message, and is not drawn on any more.
+    panicked: Arc<AtomicBool>,
 }
 
 impl Screen {
     fn open() -> io::Result<Screen> {
         // A panic's message has to appear on the normal screen, whichever thread it comes from.
         let before = std::panic::take_hook();
+        let panicked = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&panicked);
         std::panic::set_hook(Box::new(move |panic| {
-            give_back();
+            if !noted.swap(true, Ordering::SeqCst) {
+                give_back();
+            }
             before(panic);
         }));
         enable_raw_mode()?;
         let opened = execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, SetTitle("Sealcast"))
             .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         match opened {
-            Ok(terminal) => Ok(Screen { terminal }),
+            Ok(terminal) => Ok(Screen { terminal, panicked }),
             Err(error) => {
                 give_back();
                 Err(error)
@@ -276,11 +289,14 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        // Once only: leaving the alternate screen twice would put the cursor over the panic's message.
+        if !self.panicked.load(Ordering::SeqCst) {
+            give_back();
+        }
     }
 }
 
-/// Undoes everything that `Screen::open` did; harmless when done twice.
+/// Undoes everything that `Screen::open` did.
 fn give_back() {
     // There is nothing left to do about a terminal that cannot be given back.
     let _ = execute!(io::stdout(), DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);

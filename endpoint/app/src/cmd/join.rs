@@ -18,13 +18,18 @@ use crate::typed::Typed;
 const TRIES_MAX: usize = 3;
 
 pub(super) fn run(global: &Global, args: Join) -> Result<Exit, Failure> {
+    // A code on the command line is part of its parsing: wrong before anything is looked for.
+    let given = match &args.code[..] {
+        [] => None,
+        words => Some(cli::code(words).map_err(|text| Failure::new(Exit::Usage, text))?),
+    };
     let (places, mesh) = find_mesh(global)?;
     let credential = load_credential(&places, &mesh)?;
     let mut lines = (!interactive(&args.session)).then(script_input);
-    let code = match (&args.code[..], &mut lines) {
-        ([], None) => ask_for_code()?,
-        ([], Some(lines)) => first_line(lines)?,
-        (words, _) => cli::code(words).map_err(|text| Failure::new(Exit::Usage, text))?,
+    let code = match (given, &mut lines) {
+        (Some(code), _) => code,
+        (None, None) => ask_for_code()?,
+        (None, Some(lines)) => first_line(lines)?,
     };
     let name = match (&args.session.name, &credential) {
         (None, Some(credential)) => credential.display_name().to_owned(),
