@@ -160,13 +160,17 @@ impl AttachClient {
     }
 
     /// Bytes from the connection.
-    pub fn receive(&mut self, now: Now, bytes: &[u8]) {
+    pub fn receive(&mut self, now: Now, bytes: BytesMut) {
         if self.closed || bytes.is_empty() {
             return;
         }
         self.last_rx = now.mono;
         self.pings_missed = 0;
-        self.rx.extend_from_slice(bytes);
+        if self.rx.is_empty() {
+            self.rx = bytes;
+        } else {
+            self.rx.extend_from_slice(&bytes);
+        }
         while !self.closed {
             match FrameHeader::peek(&self.rx) {
                 Ok(Some(header)) if self.rx.len() >= header.frame_length() => {

@@ -10,5 +10,6 @@ pub mod files;
 pub mod mpsl;
 pub mod null;
 pub mod security;
+pub mod session;
 
 pub use sealcast_mpsl::{JoinCode, Suite};

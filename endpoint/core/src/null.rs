@@ -36,8 +36,8 @@ const CODES_MAX: usize = 8;
 const CODE_LIFE: Duration = Duration::from_secs(600);
 /// Records of a newer epoch that are kept, in bytes.
 const HELD_BYTES_MAX: usize = 256 * 1024;
-/// The longest plaintext of a record: leaves a frame room for two headers.
-const PLAINTEXT_MAX: usize = 48 * 1024;
+/// The longest plaintext of a record, as in the real layer.
+const PLAINTEXT_MAX: usize = sealcast_mpsl::record::PADDED_PLAINTEXT_LENGTH_MAX;
 
 /// Plain bytes in place of MPSL.
 pub struct Null {
