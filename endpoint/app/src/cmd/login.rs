@@ -9,16 +9,16 @@ use crate::cli::{Global, Login};
 use crate::exit::{Exit, Failure};
 
 pub(super) fn run(global: &Global, args: Login) -> Result<Exit, Failure> {
+    if args.email.is_none() && args.password_stdin {
+        return Err(Failure::new(
+            Exit::Usage,
+            "with --password-stdin, name the account: sealcast login EMAIL",
+        ));
+    }
     let (places, mesh) = find_mesh(global)?;
     let path = places.credential(mesh.name())?;
     let email = match args.email {
         Some(email) => email,
-        None if args.password_stdin => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "with --password-stdin, name the account: sealcast login EMAIL",
-            ));
-        }
         None => ask::line("E-mail address:", "name the account: sealcast login EMAIL")?,
     };
     let password = ask::password(args.password_stdin)?;

@@ -44,7 +44,9 @@ fn invite_to_nobody(folder: &Path) -> String {
 #[test]
 fn without_an_invite_it_says_where_it_looked() {
     let home = tempfile::tempdir().unwrap();
-    for command in [&["host"][..], &["join", "483-920-117 lucky-otter-plaza"], &["logout"], &["login", "a@b.example"]] {
+    for command in
+        [&["host"][..], &["join", "483-920-117 lucky-otter-plaza"], &["logout"], &["login", "a@b.example"]]
+    {
         let output = sealcast(home.path(), command, "");
         assert_eq!(output.status.code(), Some(3), "{command:?}: {}", talk(&output));
         assert!(talk(&output).contains(".config/sealcast/invite.toml"), "{}", talk(&output));
@@ -95,9 +97,11 @@ fn a_provider_who_is_not_logged_in_is_told_how() {
 fn a_mesh_that_cannot_be_reached_is_told_as_such() {
     let home = tempfile::tempdir().unwrap();
     let invite = invite_to_nobody(home.path());
-    let login = sealcast(home.path(), &["--invite", &invite, "login", "a@b.example", "--password-stdin"], "secret\n");
+    let login =
+        sealcast(home.path(), &["--invite", &invite, "login", "a@b.example", "--password-stdin"], "secret\n");
     assert_eq!(login.status.code(), Some(5), "{}", talk(&login));
-    let join = sealcast(home.path(), &["--invite", &invite, "join", "--json"], "483-920-117 lucky-otter-plaza\n");
+    let join =
+        sealcast(home.path(), &["--invite", &invite, "join", "--json"], "483-920-117 lucky-otter-plaza\n");
     assert_eq!(join.status.code(), Some(5), "{}", talk(&join));
     assert!(!talk(&join).contains("otter"), "the code is a secret: {}", talk(&join));
 }
