@@ -146,18 +146,19 @@ fn send(
 ) -> anyhow::Result<Transfer> {
     let begun = Instant::now();
     from.line(&format!("/send \"{}\" to {to_number}", path.display()))?;
-    let done = |direction: &'static str| {
-        move |event: &serde_json::Value| event["event"] == "file_done" && event["direction"] == direction
+    let is_done = |event: &serde_json::Value, direction: &str| {
+        event["event"] == "file_done" && event["direction"] == direction
     };
-    let first = to.wait(FILE_STEP, "the file's beginning", |event| {
-        event["event"] == "file_progress" || event["event"] == "file_done"
-    });
-    first?;
+    let mut arrived = to.wait(FILE_STEP, "the file's beginning", |event| {
+        event["event"] == "file_progress" || is_done(event, "receiving")
+    })?;
     let moving = Instant::now();
-    let arrived = to.wait(FILE_STEP, "the file", done("receiving"))?;
+    if !is_done(&arrived, "receiving") {
+        arrived = to.wait(FILE_STEP, "the file", |event| is_done(event, "receiving"))?;
+    }
     let took = begun.elapsed();
     let streamed = moving.elapsed();
-    from.wait(STEP, "the sender's word", done("sending"))?;
+    from.wait(STEP, "the sender's word", |event| is_done(event, "sending"))?;
 
     let stored = Path::new(arrived["path"].as_str().context("file_done without a path")?);
     let arrived_hash = canary::hash_file(stored)?;
