@@ -123,7 +123,7 @@ mod tests {
         let mut bucket = TokenBucket::new(1_000, 100, at(0));
         bucket.charge(at(0), 1_100);
         assert_eq!(bucket.available(at(500)), 0);
-        let ready = bucket.ready_at(at(0), 0);
+        let ready = bucket.ready_at(at(500), 0);
         assert!(ready >= at(1_000) && ready < at(1_001));
         assert_eq!(bucket.available(at(1_100)), 100);
     }

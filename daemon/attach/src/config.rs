@@ -36,7 +36,7 @@ pub const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// Addresses whose accept rate is remembered; the least recently seen is forgotten first.
 pub const ADDRESSES_MAX: usize = 16 * 1024;
 /// Bytes served to a class in one round while others wait: control and interactive go first, none starves \[FWD-5\].
-pub const CLASS_QUANTUM: [usize; 4] = [32 * 1024, 16 * 1024, 12 * 1024, 8 * 1024];
+pub const CLASS_QUANTUM: [usize; 4] = [24 * 1024, 12 * 1024, 12 * 1024, 8 * 1024];
 /// Updates of replace keys that one queue follows; beyond it the newest are dropped whole.
 pub const SCREEN_KEYS_MAX: usize = 1_024;
 

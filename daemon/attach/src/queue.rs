@@ -158,15 +158,16 @@ impl ClassQueues {
         }
     }
 
-    /// Takes whole frames to write, about `bytes_max` of them. While several classes wait, each is served its quantum
-    /// in turn, control first, until the batch is full.
+    /// Takes whole frames to write, about `bytes_max` bytes of them. While several classes wait, each is served its
+    /// quantum in turn, control first, until the batch is full; every class that waits gets at least one frame in.
     pub fn take(&mut self, bytes_max: usize, batch: &mut Batch) {
         let mut taken = 0;
+        let mut first_round = true;
         while taken < bytes_max && !self.is_empty() {
             for class in TrafficClass::ALL {
                 let alone = self.waiting_classes() == 1;
                 let quantum = if alone { bytes_max } else { CLASS_QUANTUM[class as usize] };
-                let mut left = quantum.min(bytes_max.saturating_sub(taken));
+                let mut left = quantum.min(bytes_max.saturating_sub(taken)).max(usize::from(first_round));
                 while left > 0 {
                     let Some(item) = self.pop(class, left, alone) else { break };
                     let length = item.bytes().len();
@@ -175,6 +176,7 @@ impl ClassQueues {
                     batch.push(item);
                 }
             }
+            first_round = false;
         }
         if self.bulk.bytes <= self.limits.bulk.queue_bytes / 2 {
             self.lagging = false;

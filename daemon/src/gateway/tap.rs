@@ -42,6 +42,13 @@ pub struct TapError {
 }
 
 #[derive(Debug)]
+enum Job {
+    Write(Tapped),
+    /// Answered when all before it is in the file.
+    Flush(SyncSender<()>),
+}
+
+#[derive(Debug)]
 struct Tapped {
     at: Timestamp,
     direction: TapDirection,
@@ -53,7 +60,7 @@ struct Tapped {
 /// Writes frames to a file, on a thread of its own; dropping it writes all that waits and closes the file.
 #[derive(Debug)]
 pub struct Tap {
-    sender: Option<SyncSender<Tapped>>,
+    sender: Option<SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -77,12 +84,22 @@ impl Tap {
         Ok(Tap { sender: Some(sender), writer: Some(writer) })
     }
 
+    /// Waits until everything tapped so far is in the file. Blocks: call it where nothing else waits.
+    pub fn flush(&self) {
+        let (done, flushed) = sync_channel(1);
+        if let Some(sender) = &self.sender
+            && sender.send(Job::Flush(done)).is_ok()
+        {
+            let _ = flushed.recv();
+        }
+    }
+
     pub(super) fn write(&self, at: Timestamp, direction: TapDirection, number: Option<SenderNumber>, frames: Bytes) {
         if let Some(sender) = &self.sender
             && !frames.is_empty()
         {
             // Fails only when the writer has given up, which it has said.
-            let _ = sender.send(Tapped { at, direction, number, frames });
+            let _ = sender.send(Job::Write(Tapped { at, direction, number, frames }));
         }
     }
 }
@@ -96,10 +113,15 @@ impl Drop for Tap {
     }
 }
 
-fn write_all(receiver: &Receiver<Tapped>, mut file: BufWriter<File>) -> io::Result<()> {
+fn write_all(receiver: &Receiver<Job>, mut file: BufWriter<File>) -> io::Result<()> {
     loop {
         match receiver.recv_timeout(FLUSH_EVERY) {
-            Ok(tapped) => write_records(&tapped, &mut file)?,
+            Ok(Job::Write(tapped)) => write_records(&tapped, &mut file)?,
+            Ok(Job::Flush(done)) => {
+                file.flush()?;
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
             Err(RecvTimeoutError::Timeout) => file.flush()?,
             Err(RecvTimeoutError::Disconnected) => return file.flush(),
         }
