@@ -41,33 +41,33 @@ impl LimitKind {
     }
 }
 
+/// Parts of a token: so many that what comes in a millisecond is whole, whatever the rate.
+const PARTS: u64 = MINUTE.as_millis() as u64;
+
 /// A bucket that fills evenly, `per_minute` tokens deep.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    tokens_milli: u64,
+    parts: u64,
     filled: Timestamp,
 }
 
 impl Bucket {
     const fn full(per_minute: u32, now: Timestamp) -> Bucket {
-        Bucket { tokens_milli: per_minute as u64 * 1_000, filled: now }
+        Bucket { parts: per_minute as u64 * PARTS, filled: now }
     }
 
     fn fill(&mut self, per_minute: u32, now: Timestamp) {
         let elapsed_ms = now.since(self.filled).as_millis().min(MINUTE.as_millis()) as u64;
-        let depth = u64::from(per_minute) * 1_000;
-        // Thousandths of a token per millisecond: per_minute / 60.
-        let gained = elapsed_ms * u64::from(per_minute) / 60;
-        if gained > 0 {
-            self.tokens_milli = (self.tokens_milli + gained).min(depth);
+        if elapsed_ms > 0 {
+            let per_minute = u64::from(per_minute);
+            self.parts = (self.parts + elapsed_ms * per_minute).min(per_minute * PARTS);
             self.filled = now;
         }
     }
 
     /// When a whole token will be there, in milliseconds; 0 for now.
     fn wait_ms(&self, per_minute: u32) -> u32 {
-        let missing = 1_000u64.saturating_sub(self.tokens_milli);
-        (missing * 60).div_ceil(u64::from(per_minute)) as u32
+        PARTS.saturating_sub(self.parts).div_ceil(u64::from(per_minute)) as u32
     }
 }
 
@@ -106,9 +106,9 @@ impl Limiter {
         if own_wait_ms > 0 {
             return Err(Denial::TooOften { retry_after_ms: own_wait_ms });
         }
-        own.tokens_milli -= 1_000;
+        own.parts -= PARTS;
         if let Some(all) = self.all.get_mut(&kind) {
-            all.tokens_milli -= 1_000;
+            all.parts -= PARTS;
         }
         Ok(())
     }

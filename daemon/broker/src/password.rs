@@ -8,8 +8,8 @@ use thiserror::Error;
 pub const LENGTH_MIN: usize = 8;
 /// Longest password in bytes: no passphrase is longer, and hashing has a bound.
 pub const LENGTH_MAX: usize = 256;
-/// Lowest accepted score of zxcvbn, 0..=4: 3 withstands 10^10 guesses, far beyond what a lock-out lets through online,
-/// and costly against the hash.
+/// Lowest accepted score of zxcvbn, 0..=4: 3 takes at least 10^8 guesses, which no lock-out lets through and which cost
+/// a thief of the store a month of one core against the hash.
 const SCORE_MIN: u8 = 3;
 
 /// Why a password is refused, for the one who chose it.
@@ -86,8 +86,9 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_owner_does_not_count() {
-        let about = ["wilhelmina.tanaka@example.org"];
-        assert!(matches!(check("wilhelminatanaka7", &about), Err(WeakPassword::Guessable { .. })));
+        assert!(check("zorquandel7", &[]).is_ok());
+        let about = ["zorquandel@example.org"];
+        assert!(matches!(check("zorquandel7", &about), Err(WeakPassword::Guessable { .. })));
     }
 
     #[test]
