@@ -235,6 +235,7 @@ impl Node {
             endpoint_stream,
             Arc::clone(&backend),
             config.connections.clone(),
+            http::page(&config.identity.mesh),
             grpc.clone(),
         ));
         tasks.spawn(rpc::serve_admins(admin_stream, Arc::clone(&backend), config.connections.clone(), grpc));

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::config::Connections;
@@ -47,19 +48,21 @@ const RESET_STREAMS_MAX: usize = 20;
 /// How often housekeeping looks around.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Serves the `Endpoint` calls on the connections that come until `stop`.
+/// Serves the `Endpoint` calls on the connections that come until `stop`. Browsers speak HTTP/2 too: they are shown the
+/// page.
 pub async fn serve_endpoints(
     connections: mpsc::Receiver<GrpcStream>,
     backend: Arc<Backend>,
     limits: Connections,
+    page: axum::Router,
     stop: CancellationToken,
 ) {
     let service = EndpointServer::new(endpoint::EndpointCalls::new(backend))
         .max_decoding_message_size(MESSAGE_LENGTH_MAX)
         .max_encoding_message_size(MESSAGE_LENGTH_MAX);
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
-    let served =
-        server(&limits).add_service(service).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+    let routes = Routes::from(Routes::new(service).into_axum_router().merge(page));
+    let served = server(&limits).add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the endpoints' gRPC server ended");
     }

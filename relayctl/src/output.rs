@@ -62,7 +62,13 @@ impl Table {
             Format::Json => self.json.iter().try_for_each(|record| write_line(&record.to_string())),
             Format::Csv => self.print_csv(first),
             // Columns of a stream cannot be aligned by what comes later.
-            _ => self.rows.iter().try_for_each(|row| write_line(printable(&row.join("  ")).trim_end())),
+            _ => self.rows.iter().try_for_each(|row| {
+                let shown =
+                    row.iter().zip(&self.columns).filter(|(_, column)| format == Format::Wide || !column.wide);
+                let cells: Vec<&str> =
+                    shown.map(|(cell, _)| cell.as_str()).filter(|cell| !cell.is_empty()).collect();
+                write_line(&printable(&cells.join("  ")))
+            }),
         }
     }
 

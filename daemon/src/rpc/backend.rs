@@ -9,6 +9,7 @@ use std::time::Instant;
 use proto_spec::{NodeNumber, WallTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
+use sealcast_broker::keys;
 use sealcast_broker::{
     Broker, Call, Commit, Decision, Denial, Effect, LimitKind, Limiter, Read, ReadSet, Reply, Request, Seed,
 };
@@ -33,6 +34,8 @@ use crate::store::{Outcome, StoreError};
 const ROUNDS_MAX: usize = 32;
 /// Conflicts before a call is sent away: turns are taken, so even one is rare.
 const CONFLICTS_MAX: usize = 16;
+/// Tombstones read at once at start.
+const TOMBSTONES_PAGE: usize = 1_000;
 /// Housekeeping calls in a row before others have their turn.
 const HOUSEKEEPING_ROUNDS: usize = 16;
 
@@ -164,7 +167,19 @@ impl Backend {
             commits: watch::Sender::new(0),
         };
         backend.refresh_candidates();
+        backend.bury_again().await?;
         Ok(backend)
+    }
+
+    /// Tells the gateway of all that had ended before this start: tickets outlive a process.
+    async fn bury_again(&self) -> Result<(), Fault> {
+        let mut after = None;
+        loop {
+            let page = self.store.range(&keys::tombstones_after(after, TOMBSTONES_PAGE)).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            page.iter().for_each(|(_, bytes)| self.bury(bytes));
+        }
     }
 
     /// What the node says of itself.
@@ -321,7 +336,8 @@ impl Backend {
     fn bury(&self, bytes: &[u8]) {
         match sealcast_trust::tombstone::verify(bytes, &self.verifier, self.clock.now().wall) {
             Ok(body) => self.gateway.tombstone(&body),
-            Err(error) => tracing::error!(%error, "a tombstone of this broker's own is not good"),
+            // One that a broker's earlier key signed cannot be checked any more; its tickets cannot either.
+            Err(error) => tracing::warn!(%error, "a stored tombstone does not hold and is passed over"),
         }
     }
 
