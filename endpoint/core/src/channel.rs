@@ -242,9 +242,11 @@ impl Channels {
         self.inbound.start_anew(now, from);
     }
 
-    /// The endpoint has an attachment again: asks what has arrived, and says what has \[CHN-9\].
+    /// The endpoint has an attachment again: asks what has arrived, and says what has \[CHN-9\]. Whoever is not there
+    /// is to be told anew, with [`Channels::member_present`].
     pub fn attached(&mut self, now: Timestamp) {
         self.attached = true;
+        self.absent.clear();
         self.path_changed(now);
     }
 

@@ -29,7 +29,8 @@ use sending::Sending;
 
 pub use name::{numbered_name, safe_name};
 
-/// Something for the shell to do with a file.
+/// Something for the shell to do with a file. After a failure the shell ignores whatever else was asked for the same
+/// transfer, but closes what is open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FileEffect {
     /// Open a file to be sent and hash all of it. Answer: [`FileResult::Inspected`] or a failure.
