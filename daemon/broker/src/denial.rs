@@ -146,3 +146,50 @@ impl Denial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// \[GW-13\]: one label each, fit for counters; a sentence that is one; never a status that blames the wrong side.
+    #[test]
+    fn denials_have_labels_and_sentences() {
+        let all = [
+            Denial::NotLoggedIn,
+            Denial::NotAdmin,
+            Denial::RoleMissing("provider"),
+            Denial::NotThatMember("leader"),
+            Denial::LoginFailed,
+            Denial::Ticket(TicketError::Malformed),
+            Denial::Ticket(TicketError::Foreign),
+            Denial::Ticket(TicketError::Expired),
+            Denial::ProofWrong,
+            Denial::NumberUnknown,
+            Denial::NotFound("account"),
+            Denial::SessionEnded,
+            Denial::MemberRemoved,
+            Denial::LimitReached { what: "members of this session", limit: 50 },
+            Denial::TooOften { retry_after_ms: 5_500 },
+            Denial::RenewTooEarly,
+            Denial::Invalid("this is not an e-mail address"),
+            Denial::WeakPassword(WeakPassword::TooShort),
+            Denial::AccountExists,
+            Denial::StoreUnreadable("session"),
+            Denial::NoFreeNumber,
+        ];
+        let mut labels = BTreeMap::new();
+        for denial in &all {
+            let label = denial.label();
+            assert!(label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{label}");
+            assert!(labels.insert(label, denial).is_none(), "{label} twice");
+            let sentence = denial.to_string();
+            assert!(sentence.len() > 15 && !sentence.contains("{") && !sentence.ends_with('.'), "{sentence}");
+        }
+        assert!(Denial::TooOften { retry_after_ms: 5_500 }.to_string().contains("6 s"));
+        let ours = [DenialKind::Internal, DenialKind::Unavailable];
+        let blamed_on_us = all.iter().filter(|denial| ours.contains(&denial.kind()));
+        assert_eq!(blamed_on_us.count(), 2);
+    }
+}

@@ -162,7 +162,7 @@ impl Broker {
             // Asked again after a lost answer.
             member if member.is_live_member(now) && member.number != session.leader => {}
             member if member.state == MemberState::Removed => return Err(Denial::MemberRemoved.into()),
-            _ => return Err(Denial::NotFound("guest")).map_err(Stop::from),
+            _ => return Err(Stop::Denied(Denial::NotFound("guest"))),
         }
         session.members[place].state = MemberState::Member;
         // One number, one joiner.
