@@ -58,7 +58,7 @@ impl WallTime {
 }
 
 /// The two clocks of a node or endpoint at the moment of an input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Now {
     /// For timers.
     pub mono: Timestamp,

@@ -7,7 +7,11 @@ use proto_spec::app::{Chat, Control, Private};
 use proto_spec::channel::{AckRecord, LatestHeader};
 use proto_spec::checkpoint::Checkpoint;
 use proto_spec::frame::{ControlFrame, DataHeader, FrameHeader, FrameType};
+use proto_spec::egress::TrunkHeader;
 use proto_spec::invite::Invite;
+use proto_spec::lsa::Lsa;
+use proto_spec::membership::Membership;
+use proto_spec::mesh::MeshMessage;
 use proto_spec::mpsl::epoch::{EpochMessage, Heartbeat, HeartbeatAnswer, Notice, SessionRecord};
 use proto_spec::mpsl::handshake::Message;
 use proto_spec::mpsl::pairwise::PairwiseHeader;
@@ -39,6 +43,10 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("roster", canonical::<Roster>),
     ("session_record", canonical::<SessionRecord>),
     ("tombstone", canonical::<Tombstone>),
+    ("lsa", canonical::<Lsa>),
+    ("membership", canonical::<Membership>),
+    ("mesh_message", canonical::<MeshMessage>),
+    ("trunk_header", canonical::<TrunkHeader>),
 ];
 
 /// Runs one target.

@@ -9,6 +9,15 @@ use proto_spec::app::{
 };
 use proto_spec::channel::{Ack, AckEntry, AckRange, AckRecord, LatestHeader};
 use proto_spec::checkpoint::{Checkpoint, CheckpointBody};
+use proto_spec::egress::{EgressSet, HOP_LIMIT, TrunkHeader};
+use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaLink, LsaVersion, Roles};
+use proto_spec::membership::{
+    MemberKind, Membership, MembershipBody, MembershipEntry, MembershipVersion,
+};
+use proto_spec::mesh::{
+    Chain, ChainKind, Digest, DigestEntry, LoadReport, MembershipAck, MeshMessage, Revocations, Routed, RoutedMessage,
+    SessionDigest,
+};
 use proto_spec::mpsl::epoch::{
     ChannelBase, EpochMessage, Heartbeat, HeartbeatAnswer, Notice, SessionRecord,
 };
@@ -17,7 +26,9 @@ use proto_spec::mpsl::pairwise::PairwiseHeader;
 use proto_spec::mpsl::roster::{Roster, RosterMember};
 use proto_spec::ticket::Role;
 use proto_spec::tombstone::{Tombstone, TombstoneBody};
-use proto_spec::{EpochId, SenderNumber, SessionId, SessionNumber, StreamId, WallTime, Wire};
+use proto_spec::{
+    AttachSeq, EpochId, NodeNumber, SenderNumber, SessionId, SessionNumber, StreamId, WallTime, Wire,
+};
 
 fn number(value: u16) -> SenderNumber {
     SenderNumber::new(value).unwrap()
@@ -128,7 +139,93 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let body =
         CheckpointBody { mesh: "mesh".into(), index: 8, hash: [1; 32], time: WallTime(2_000), broker: [4; 32] };
     add("checkpoint", "eighth", Checkpoint { body, signature: [5; 64] }.to_bytes());
+
+    add("lsa", "two-links", lsa().to_bytes());
+    add("membership", "two-members", membership().to_bytes());
+    let egress = EgressSet::new([node(2), node(700)]).unwrap();
+    let header = TrunkHeader { hop_limit: HOP_LIMIT, ingress: node(1), egress, session: SessionId([3; 16]) };
+    add("trunk_header", "two-nodes", header.to_bytes());
+    for (name, message) in mesh_messages() {
+        add("mesh_message", name, message.to_bytes());
+    }
     samples
+}
+
+fn node(value: u16) -> NodeNumber {
+    NodeNumber::new(value).unwrap()
+}
+
+fn lsa() -> Lsa {
+    let body = LsaBody {
+        node: node(1),
+        version: LsaVersion { incarnation: 2, sequence: 3, instance: 4 },
+        issued: WallTime(1_000),
+        chain: [5; 32],
+        roles: Roles::BROKER.and(Roles::GATEWAY),
+        drain: DrainState::Draining,
+        capacity: 10_000,
+        wire_min: 1,
+        wire_max: 1,
+        software: "relayd 0.1.0".into(),
+        region: "eu-central".into(),
+        failure_domain: "rack 7".into(),
+        addresses: vec!["relay.example:8200".into()],
+        links: vec![LsaLink { neighbor: node(2), cost: 12 }, LsaLink { neighbor: node(700), cost: 250 }],
+    };
+    Lsa { body, signature: [6; 64] }
+}
+
+fn membership() -> Membership {
+    let entry = |value, kind| MembershipEntry {
+        number: number(value),
+        kind,
+        attach_seq: AttachSeq(9),
+        ticket: [value as u8; 32],
+    };
+    let body = MembershipBody {
+        session: SessionId([3; 16]),
+        node: node(2),
+        version: MembershipVersion { incarnation: 1, sequence: 8 },
+        entries: vec![entry(1, MemberKind::Active), entry(2, MemberKind::Standby), entry(3, MemberKind::Lobby)],
+    };
+    Membership { body, signature: [4; 64] }
+}
+
+/// Each message between nodes once.
+fn mesh_messages() -> Vec<(&'static str, MeshMessage)> {
+    let session = SessionId([3; 16]);
+    let version = MembershipVersion { incarnation: 1, sequence: 8 };
+    let routed = |message| {
+        MeshMessage::Routed(Routed { source: node(1), destination: node(2), hop_limit: HOP_LIMIT, message })
+    };
+    let digest = Digest {
+        revocations: 3,
+        brokers: vec![[7; 32], [8; 32]],
+        lsas: vec![(node(1), lsa().body.version), (node(2), LsaVersion::default())],
+    };
+    let ack = MembershipAck { session, node: node(2), version, known: vec![node(2), node(5)] };
+    let entries = vec![DigestEntry { node: node(2), version }];
+    let tombstone = Tombstone::from_bytes(
+        &fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/tombstone/member")).unwrap(),
+    );
+    let load = LoadReport { sequence: 1, attachments: 2, capacity: 3, queue_bytes: 4, forwarded_bytes: 5, full: true };
+    vec![
+        ("lsa", MeshMessage::Lsa(lsa())),
+        ("chain", MeshMessage::Chain(Chain { kind: ChainKind::Node, certificates: vec![vec![1; 9], vec![2; 7]] })),
+        ("revocations", MeshMessage::Revocations(Revocations { number: 3, list: vec![9; 20] })),
+        ("digest", MeshMessage::Digest(digest)),
+        ("request", MeshMessage::Request([6; 32])),
+        (
+            "memberships",
+            routed(RoutedMessage::Memberships { acknowledge: true, memberships: vec![membership()] }),
+        ),
+        ("membership-ack", routed(RoutedMessage::MembershipAck(ack))),
+        ("home-digest", routed(RoutedMessage::HomeDigest(vec![SessionDigest { session, entries }]))),
+        ("membership-request", routed(RoutedMessage::MembershipRequest { session, nodes: vec![node(4)] })),
+        ("tombstone", routed(RoutedMessage::Tombstone(tombstone.unwrap()))),
+        ("tombstone-ack", routed(RoutedMessage::TombstoneAck { session, number: Some(number(9)) })),
+        ("load", routed(RoutedMessage::Load(load))),
+    ]
 }
 
 fn m1() -> M1 {
