@@ -502,6 +502,7 @@ fn open_error(error: record::OpenError) -> OpenError {
         E::Malformed(_) | E::Suite | E::MalformedBody => OpenError::Malformed,
         E::HopMismatch(_) | E::Unsigned | E::Forged | E::WrongSignature => OpenError::Forged,
         E::Replayed | E::TooOld | E::BelowBase => OpenError::Replayed,
+        E::Carried(record::CarriedRefusal::EpochNotOpen) => OpenError::Unopenable,
         E::Held | E::HoldFull | E::OldEpoch | E::NotAMember | E::Carried(_) => OpenError::NoKey,
     }
 }

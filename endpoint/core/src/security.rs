@@ -329,6 +329,10 @@ pub enum OpenError {
     /// Seen before, or too old to tell.
     #[error("record that was seen before")]
     Replayed,
+    /// Carried from an epoch that this endpoint was no member of, or whose keys are gone: the sender's channels go on
+    /// from the newest epoch's start.
+    #[error("carried record of an epoch without a key")]
+    Unopenable,
 }
 
 /// Why no code was made.

@@ -15,7 +15,7 @@ use super::{Endpoint, State};
 use crate::attach::{AttachEvent, Lost};
 use crate::channel::ChannelEvent;
 use crate::event::Event;
-use crate::security::{Opened, Security, SecurityEvent};
+use crate::security::{OpenError, Opened, Security, SecurityEvent};
 
 impl<S: Security> Endpoint<S> {
     pub(super) fn attach_event(&mut self, now: Now, event: AttachEvent) {
@@ -132,7 +132,12 @@ impl<S: Security> Endpoint<S> {
             Some(PacketKind::Record) => match security.open(now, header.sender, header.class, packet) {
                 Ok(Some(opened)) => self.record(now, &opened),
                 Ok(None) => {}
-                Err(_) => self.counters.unopened += 1,
+                Err(error) => {
+                    self.counters.unopened += 1;
+                    if error == OpenError::Unopenable {
+                        self.channels.resynchronise(now.mono, header.sender);
+                    }
+                }
             },
             None => self.counters.unexpected += 1,
         }
