@@ -26,8 +26,8 @@ pub(crate) const RX_CHUNKS_MAX: usize = 4;
 pub(crate) const RX_CHUNK_BYTES: usize = 64 * 1024;
 /// Results of calls and file tasks that wait for the core.
 pub(crate) const RESULTS_MAX: usize = 64;
-/// Operations that wait for one file's task; the core keeps fewer open.
-pub(crate) const FILE_OPERATIONS_MAX: usize = 64;
+/// Operations that wait for one file's task: as many pieces as a channel's window may hold, and those around them.
+pub(crate) const FILE_OPERATIONS_MAX: usize = proto_spec::channel::WINDOW_RECORDS_MAX as usize + 16;
 /// Bytes hashed or copied at once.
 pub(crate) const FILE_CHUNK_BYTES: usize = 1024 * 1024;
 /// A credential or cache file is no longer than this.

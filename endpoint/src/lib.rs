@@ -19,11 +19,14 @@ mod config;
 mod connect;
 mod credential;
 mod disk;
+mod driver;
 mod error;
+mod files;
 mod gateway;
 mod mesh;
 mod session;
 mod tls;
+mod wire;
 
 pub use credential::{Credential, login, logout};
 pub use error::{Error, ErrorKind};

@@ -1,23 +1,22 @@
-//! A running session.
+//! A running session: how it begins at the broker, and the handles to the task that drives it.
 
 use std::path::PathBuf;
 
+use sealcast_endpoint_core::attach::AttachKey;
 use sealcast_endpoint_core::command::Command;
 use sealcast_endpoint_core::event::Event;
+use sealcast_endpoint_core::mpsl::Mpsl;
+use sealcast_endpoint_core::session::{Config, Endpoint};
 use sealcast_endpoint_core::{JoinCode, Suite};
+use tokio::sync::mpsc;
 
-use crate::{Credential, Error, Mesh, Role};
+pub use sealcast_endpoint_core::session::Accept;
 
-/// Prompts that are answered with yes without asking.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Accept {
-    /// The leader: joiners who proved their code.
-    pub join: bool,
-    /// A customer: further members.
-    pub member: bool,
-    /// Files.
-    pub files: bool,
-}
+use crate::config::{COMMANDS_MAX, EVENTS_MAX};
+use crate::driver::{Clock, Driver, answers};
+use crate::files::FileTasks;
+use crate::gateway::{Admission, Gateway};
+use crate::{Credential, Error, ErrorKind, Mesh, Role, random};
 
 /// How this endpoint takes part.
 #[derive(Clone, Debug)]
@@ -50,13 +49,18 @@ impl Options {
     }
 }
 
-/// A running session. Events have to be read: a user who reads none is told none, and in the end holds up the session.
-/// Dropping it detaches at once; send [`Command::Leave`] and read on to the last event to leave politely.
-pub struct Session {}
+/// A running session. Events have to be read: while many wait, nothing more is read from the network. Dropping it
+/// detaches at once; send [`Command::Leave`] and read on to the last event to leave politely.
+pub struct Session {
+    commander: Commander,
+    events: mpsc::Receiver<Event>,
+}
 
 /// Sends commands to a session from elsewhere; cheap to clone.
 #[derive(Clone)]
-pub struct Commander {}
+pub struct Commander {
+    commands: mpsc::Sender<Command>,
+}
 
 impl Session {
     /// A support provider opens a session and leads it. Returns when the broker has opened it; the code and all
@@ -65,8 +69,11 @@ impl Session {
     /// # Errors
     /// `Denied` without a provider's credential, `Unreachable`, `Limited`.
     pub async fn host(mesh: Mesh, credential: Credential, options: Options) -> Result<Session, Error> {
-        let _ = (mesh, credential, options);
-        unimplemented!()
+        check_mesh(&mesh, &credential)?;
+        let start = Start::new(mesh, Some(credential))?;
+        let admission = start.gateway.create_session(&start.key).await?;
+        let first_code = options.first_code;
+        start.run(admission, options, |now, config| Endpoint::host(now, config, first_code))
     }
 
     /// Joins a session by its code. Returns when the broker knows the number; the proof of the words, consent and
@@ -80,32 +87,101 @@ impl Session {
         credential: Option<Credential>,
         options: Options,
     ) -> Result<Session, Error> {
-        let _ = (mesh, code, credential, options);
-        unimplemented!()
+        if let Some(credential) = &credential {
+            check_mesh(&mesh, credential)?;
+        }
+        let start = Start::new(mesh, credential)?;
+        let admission = start.gateway.lookup(code.number, &start.key).await?;
+        start.run(admission, options, |now, config| Endpoint::join(now, config, code))
     }
 
     /// Asks something of the session; the outcome comes as events. Waits while the session is busy; does nothing
     /// after the last event.
     pub async fn command(&self, command: Command) {
-        let _ = command;
-        unimplemented!()
+        self.commander.command(command).await;
     }
 
     /// A handle for commands from elsewhere.
     pub fn commander(&self) -> Commander {
-        unimplemented!()
+        self.commander.clone()
     }
 
     /// The next event; `None` after [`Event::Ended`].
     pub async fn next_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.events.recv().await
     }
 }
 
 impl Commander {
     /// As [`Session::command`].
     pub async fn command(&self, command: Command) {
-        let _ = command;
-        unimplemented!()
+        // After the last event nobody listens, and nothing is left to be asked.
+        let _ = self.commands.send(command).await;
     }
+}
+
+/// What both ways into a session have in common.
+struct Start {
+    mesh: Mesh,
+    gateway: Gateway,
+    key: AttachKey,
+}
+
+impl Start {
+    fn new(mesh: Mesh, credential: Option<Credential>) -> Result<Start, Error> {
+        let seed = random::<32>()?;
+        let key = AttachKey::from_seed(&seed);
+        Ok(Start { gateway: Gateway::new(mesh.clone(), credential), mesh, key })
+    }
+
+    fn run(
+        self,
+        admission: Admission,
+        options: Options,
+        endpoint: impl FnOnce(proto_spec::Now, Config) -> Endpoint<Mpsl>,
+    ) -> Result<Session, Error> {
+        let Start { mesh, gateway, key } = self;
+        let config = Config {
+            session: admission.session,
+            number: admission.number,
+            leader: admission.leader,
+            role: admission.role,
+            ticket: admission.ticket,
+            attach_key: key.clone(),
+            nodes: admission.nodes,
+            display_name: options.display_name,
+            suite: options.suite,
+            accept: options.accept,
+            seed: *random::<32>()?,
+            reconnect_max: Config::RECONNECT_MAX,
+        };
+        let clock = Clock::new();
+        let answers = answers();
+        let driver = Driver {
+            endpoint: endpoint(clock.now(), config),
+            clock,
+            mesh,
+            gateway,
+            attach_key: key,
+            software: options.software,
+            files: FileTasks::new(options.download_dir, answers.0.clone()),
+            answers,
+        };
+        let (commands, commands_receiver) = mpsc::channel(COMMANDS_MAX);
+        let (events_sender, events) = mpsc::channel(EVENTS_MAX);
+        tokio::spawn(driver.run(commands_receiver, events_sender));
+        Ok(Session { commander: Commander { commands }, events })
+    }
+}
+
+fn check_mesh(mesh: &Mesh, credential: &Credential) -> Result<(), Error> {
+    if credential.mesh() == mesh.name() {
+        return Ok(());
+    }
+    let text = format!(
+        "you are logged in at the mesh {}, but the invite is of the mesh {}: log in there",
+        credential.mesh(),
+        mesh.name()
+    );
+    Err(Error::new(ErrorKind::Denied, text))
 }

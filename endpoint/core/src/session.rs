@@ -464,19 +464,25 @@ impl<S: Security> Endpoint<S> {
         if self.is_over() {
             return false;
         }
-        if let Some(event) = self.link.client().and_then(AttachClient::poll_event) {
-            self.attach_event(now, event);
+        // What a packet led to comes before the next packet: a goodbye is heard before its sender is out.
+        if let Some(event) = self.channels.poll_event() {
+            self.channel_event(now, event);
             return true;
         }
         if let Some(event) = self.security.as_mut().and_then(S::poll_event) {
             self.security_event(now, event);
             return true;
         }
-        if let Some(event) = self.channels.poll_event() {
-            self.channel_event(now, event);
+        if self.settle_files(now) {
             return true;
         }
-        self.settle_files(now)
+        match self.link.client().and_then(AttachClient::poll_event) {
+            Some(event) => {
+                self.attach_event(now, event);
+                true
+            }
+            None => false,
+        }
     }
 
     /// The attachment or the attempt is over; the session goes on and looks for another.
