@@ -652,6 +652,29 @@ mod tests {
         }
     }
 
+    /// \[APP-6\]: the registry holds every reason under its code.
+    #[test]
+    fn reasons_stand_in_the_registry() {
+        let registry = include_str!("../spec/registry.md");
+        let table = registry.split("## Reasons of a file").nth(1).unwrap();
+        let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        let expected: Vec<_> = FileReason::ALL
+            .iter()
+            .map(|reason| {
+                let name = format!("{reason:?}");
+                let words = name.chars().fold(String::new(), |mut words, letter| {
+                    if letter.is_uppercase() && !words.is_empty() {
+                        words.push(' ');
+                    }
+                    words.push(letter.to_ascii_lowercase());
+                    words
+                });
+                format!("| {} | {words} |", *reason as u8)
+            })
+            .collect();
+        assert_eq!(rows[..expected.len()], expected);
+    }
+
     /// \[APP-3\]
     #[test]
     fn chat_is_bounded_text() {
