@@ -31,7 +31,7 @@ use crate::run::Forward;
 use grants::Grants;
 use timers::Timers;
 
-/// What the shell is to do next.
+/// What the shell is to do next \[ATT-1\].
 #[derive(Debug)]
 pub enum Output {
     /// Queue a frame of the node's own to this endpoint.

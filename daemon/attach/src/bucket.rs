@@ -1,4 +1,4 @@
-//! Token buckets: a sustained rate with a burst. Rate 0 means no limit.
+//! Token buckets: a sustained rate with a burst \[FLW-4\]. Rate 0 means no limit.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -40,7 +40,7 @@ pub const CLASS_QUANTUM: [usize; 4] = [24 * 1024, 12 * 1024, 12 * 1024, 8 * 1024
 /// Updates of replace keys that one queue follows; beyond it the newest are dropped whole.
 pub const SCREEN_KEYS_MAX: usize = 1_024;
 
-/// Fill of the node's queue memory, in percent of its maximum, from which bulk is shed.
+/// Fill of the node's queue memory, in percent of its maximum, from which bulk is shed \[FWD-10\].
 pub const SHED_BULK_PERCENT: u64 = 80;
 /// From which screen updates are shed and no new attachments are admitted.
 pub const SHED_SCREEN_PERCENT: u64 = 90;

@@ -93,7 +93,7 @@ impl Run {
         pins
     }
 
-    /// Splits off the first frames, at least one, at most `bytes_max` bytes if one frame fits; the rest stays in `self`.
+    /// Splits off the first frames between two frames \[FWD-3\], at least one, at most `bytes_max` bytes if one frame fits; the rest stays in `self`.
     /// `None` if all of it fits.
     pub(crate) fn split_front(&mut self, bytes_max: usize) -> Option<Run> {
         if self.bytes.len() <= bytes_max || self.frames <= 1 {

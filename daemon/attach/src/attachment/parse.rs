@@ -77,6 +77,7 @@ impl Attachment {
         let (header, _) = DataHeader::parse(body)?;
         let length = end - start;
         let Some(admitted) = &self.admitted else { return Err(Refusal::OutOfOrder) };
+        // \[FWD-4\]
         if header.sender != admitted.claims.number {
             return Err(Refusal::WrongSender);
         }

@@ -303,7 +303,7 @@ fn tickets_expire() {
     assert_eq!(harness.refusal(), Some(Refusal::TicketExpired));
 }
 
-/// [FRM-10]: a frame in another's name ends the connection; what came before it has gone on.
+/// [FWD-4]: a frame in another's name ends the connection; what came before it has gone on.
 #[test]
 fn another_senders_number_is_refused() {
     let mut harness = Harness::member();

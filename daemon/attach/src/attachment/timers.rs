@@ -1,4 +1,5 @@
-//! Deadlines of one attachment: admission, an unfinished frame, silence, writing, the ticket's end.
+//! Deadlines of one attachment: admission \[ATT-3\], an unfinished frame and writing \[FLW-6\], silence \[FLW-3\], the
+//! ticket's end \[ATT-13\].
 
 use std::time::Duration;
 
