@@ -155,9 +155,9 @@ fn hand_over(
     intake: &Intake,
 ) -> Accepted {
     let idle = Duration::from_millis(intake.limits.grpc_keepalive_ms).saturating_mul(3);
-    match GrpcStream::endpoint(tls, peer, permit, idle).map(|stream| intake.grpc.try_send(stream)) {
-        Ok(Ok(())) => Accepted::Grpc,
-        Ok(Err(_)) => Accepted::GrpcFull,
+    match GrpcStream::endpoint(tls, peer, permit, idle).map(|stream| intake.grpc.try_send(stream).is_ok()) {
+        Ok(true) => Accepted::Grpc,
+        Ok(false) => Accepted::GrpcFull,
         Err(error) => {
             tracing::debug!(%peer, %error, "no exporter");
             Accepted::TlsFailed
@@ -233,10 +233,11 @@ async fn admin_connection(
         }
     };
     let idle = Duration::from_millis(intake.limits.grpc_keepalive_ms).saturating_mul(3);
-    let accepted = match GrpcStream::admin(tls, peer, identity, permit, idle).map(|s| intake.grpc.try_send(s))
+    let accepted = match GrpcStream::admin(tls, peer, identity, permit, idle)
+        .map(|stream| intake.grpc.try_send(stream).is_ok())
     {
-        Ok(Ok(())) => Accepted::Admin,
-        Ok(Err(_)) => Accepted::GrpcFull,
+        Ok(true) => Accepted::Admin,
+        Ok(false) => Accepted::GrpcFull,
         Err(error) => {
             tracing::info!(%error, "an administrator's connection is refused");
             Accepted::AdminRefused

@@ -281,6 +281,9 @@ pub(crate) enum Audit {
         /// The mesh's name, for a file
         #[arg(long, requires = "file")]
         mesh: Option<String>,
+        /// A broker's certificate, PEM, whose signed checkpoints are checked too; wants --ca; again for more
+        #[arg(long = "broker", value_name = "FILE")]
+        brokers: Vec<PathBuf>,
     },
 }
 

@@ -63,8 +63,10 @@ impl Table {
             Format::Csv => self.print_csv(first),
             // Columns of a stream cannot be aligned by what comes later.
             _ => self.rows.iter().try_for_each(|row| {
-                let shown =
-                    row.iter().zip(&self.columns).filter(|(_, column)| format == Format::Wide || !column.wide);
+                let shown = row
+                    .iter()
+                    .zip(&self.columns)
+                    .filter(|(_, column)| format == Format::Wide || !column.wide);
                 let cells: Vec<&str> =
                     shown.map(|(cell, _)| cell.as_str()).filter(|cell| !cell.is_empty()).collect();
                 write_line(&printable(&cells.join("  ")))

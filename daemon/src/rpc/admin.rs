@@ -273,5 +273,10 @@ fn page_of(reply: Reply) -> Option<(Vec<AuditEntry>, u64)> {
 }
 
 fn record(entry: AuditEntry) -> rpc::AuditRecord {
-    rpc::AuditRecord { index: entry.index, canonical: entry.canonical, hash: entry.hash.to_vec() }
+    rpc::AuditRecord {
+        index: entry.index,
+        canonical: entry.canonical,
+        hash: entry.hash.to_vec(),
+        checkpoint: entry.checkpoint.unwrap_or_default(),
+    }
 }

@@ -1,5 +1,7 @@
 //! relayd as a process: what operators, endpoints and accidents do to it.
 
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
 mod accounts;
 mod check;
 mod durability;
