@@ -123,11 +123,13 @@ pub(crate) async fn tls(
     config: Arc<ClientConfig>,
     protocol: &'static [u8],
 ) -> Result<TlsConnection, Failure> {
-    let stream = TcpStream::connect(candidate.address).await.map_err(|e| Failure::Unreachable(e.to_string()))?;
+    let stream =
+        TcpStream::connect(candidate.address).await.map_err(|e| Failure::Unreachable(e.to_string()))?;
     stream.set_nodelay(true).map_err(|error| Failure::Unreachable(error.to_string()))?;
     let name = ServerName::try_from(candidate.target.host)
         .map_err(|_| Failure::Resolve("not a host name".to_owned()))?;
-    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| tls_failure(&error))?;
+    let stream =
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| tls_failure(&error))?;
     let session = stream.get_ref().1;
     if session.alpn_protocol() != Some(protocol) {
         return Err(Failure::NotANode("it does not speak Sealcast's protocol".to_owned()));
@@ -275,7 +277,8 @@ mod tests {
 
     #[test]
     fn families_alternate_with_ipv6_first() {
-        let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.1"].map(|text| text.parse().unwrap());
+        let addresses =
+            ["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.1"].map(|text| text.parse().unwrap());
         let shown: Vec<_> = alternate(addresses.into_iter()).iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["2001:db8::1", "192.0.2.1", "192.0.2.2"]);
     }

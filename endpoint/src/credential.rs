@@ -79,7 +79,10 @@ impl Credential {
     pub fn load(path: &Path) -> Result<Option<Credential>, Error> {
         let failed = |why: String| {
             let path = path.display();
-            Error::new(ErrorKind::Invalid, format!("{path} cannot be used as credential ({why}): log in again"))
+            Error::new(
+                ErrorKind::Invalid,
+                format!("{path} cannot be used as credential ({why}): log in again"),
+            )
         };
         let text = disk::read_small(path, SMALL_FILE_BYTES_MAX).map_err(|error| failed(error.to_string()))?;
         let Some(text) = text.map(Zeroizing::new) else { return Ok(None) };

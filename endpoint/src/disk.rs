@@ -33,10 +33,11 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!(".{}.new", std::process::id()));
     let fresh = folder.join(name);
     let _ = fs::remove_file(&fresh);
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
     written.and_then(|()| fs::rename(&fresh, path)).inspect_err(|_| {
         let _ = fs::remove_file(&fresh);
     })

@@ -19,9 +19,7 @@ use sealcast_endpoint_core::config::GATHER_BYTES;
 use sealcast_endpoint_core::event::{Event, TransferId};
 use sealcast_endpoint_core::files::FileResult;
 use sealcast_endpoint_core::security::Security;
-use sealcast_endpoint_core::session::{
-    Call, CallFailure, CallId, CallReply, CallRequest, Endpoint, Output,
-};
+use sealcast_endpoint_core::session::{Call, CallFailure, CallId, CallReply, CallRequest, Endpoint, Output};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 

@@ -107,7 +107,8 @@ fn work(
             },
             FileEffect::CloseSource { .. } | FileEffect::CloseTarget { .. } => return,
         };
-        let result = result.unwrap_or_else(|Failure { reason, detail }| FileResult::Failed { reason, detail });
+        let result =
+            result.unwrap_or_else(|Failure { reason, detail }| FileResult::Failed { reason, detail });
         if answers.blocking_send(Answer::File(transfer, result)).is_err() {
             return;
         }

@@ -104,13 +104,15 @@ impl Gateway {
             Role::Customer => rpc::MemberRole::Customer,
         };
         let request = |proof| rpc::OpenJoinRequest { proof: Some(proof), role: role as i32 };
-        let call = |mut client: EndpointClient<Channel>, request| async move { client.open_join(request).await };
+        let call =
+            |mut client: EndpointClient<Channel>, request| async move { client.open_join(request).await };
         Ok(self.ticket_call(ticket, request, call).await?.session_number)
     }
 
     pub(crate) async fn close_join(&self, ticket: TicketHolder, session_number: u32) -> Result<(), Error> {
         let request = |proof| rpc::CloseJoinRequest { proof: Some(proof), session_number };
-        let call = |mut client: EndpointClient<Channel>, request| async move { client.close_join(request).await };
+        let call =
+            |mut client: EndpointClient<Channel>, request| async move { client.close_join(request).await };
         self.ticket_call(ticket, request, call).await.map(|_| ())
     }
 
@@ -122,19 +124,22 @@ impl Gateway {
 
     pub(crate) async fn renew(&self, ticket: TicketHolder) -> Result<String, Error> {
         let request = |proof| rpc::RenewTicketRequest { proof: Some(proof) };
-        let call = |mut client: EndpointClient<Channel>, request| async move { client.renew_ticket(request).await };
+        let call =
+            |mut client: EndpointClient<Channel>, request| async move { client.renew_ticket(request).await };
         Ok(self.ticket_call(ticket, request, call).await?.ticket)
     }
 
     pub(crate) async fn remove_member(&self, ticket: TicketHolder, number: u16) -> Result<(), Error> {
         let request = |proof| rpc::RemoveMemberRequest { proof: Some(proof), number: number.into() };
-        let call = |mut client: EndpointClient<Channel>, request| async move { client.remove_member(request).await };
+        let call =
+            |mut client: EndpointClient<Channel>, request| async move { client.remove_member(request).await };
         self.ticket_call(ticket, request, call).await.map(|_| ())
     }
 
     pub(crate) async fn end_session(&self, ticket: TicketHolder) -> Result<(), Error> {
         let request = |proof| rpc::EndSessionRequest { proof: Some(proof) };
-        let call = |mut client: EndpointClient<Channel>, request| async move { client.end_session(request).await };
+        let call =
+            |mut client: EndpointClient<Channel>, request| async move { client.end_session(request).await };
         self.ticket_call(ticket, request, call).await.map(|_| ())
     }
 }
@@ -189,7 +194,10 @@ impl Gateway {
         match within(CALL_MAX, call(connection.client, request)).await {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => {
-                if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded) {
+                if matches!(
+                    status.code(),
+                    Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded
+                ) {
                     *self.connection.lock().await = None;
                 }
                 Err(sentence(&status))
@@ -214,7 +222,9 @@ impl Gateway {
         let channel = tonic::transport::Endpoint::from_static("http://gateway.sealcast.invalid")
             .connect_with_connector(connector)
             .await
-            .map_err(|error| Error::new(ErrorKind::Unreachable, format!("the gateway does not answer: {error}")))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::Unreachable, format!("the gateway does not answer: {error}"))
+            })?;
         let connection = Connection { client: EndpointClient::new(channel), exporter };
         *slot = Some(connection.clone());
         Ok(connection)
@@ -223,7 +233,10 @@ impl Gateway {
 
 /// A gateway that answers what it may not.
 pub(crate) fn misbehaved(what: &str) -> Error {
-    Error::new(ErrorKind::Failed, format!("the gateway's answer holds no valid {what}: update the older of the two"))
+    Error::new(
+        ErrorKind::Failed,
+        format!("the gateway's answer holds no valid {what}: update the older of the two"),
+    )
 }
 
 fn put_credential(metadata: &mut MetadataMap, proof: &[u8]) {
@@ -245,7 +258,9 @@ fn sentence(status: &Status) -> Error {
         Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Denied,
         Code::ResourceExhausted => ErrorKind::Limited,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => ErrorKind::Invalid,
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => ErrorKind::Unreachable,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
+            ErrorKind::Unreachable
+        }
         _ => ErrorKind::Failed,
     };
     let told: String =
@@ -265,7 +280,10 @@ fn session(bytes: Vec<u8>) -> Result<proto_spec::SessionId, Error> {
 }
 
 fn sender(number: u32) -> Result<proto_spec::SenderNumber, Error> {
-    u16::try_from(number).ok().and_then(proto_spec::SenderNumber::new).ok_or_else(|| misbehaved("sender number"))
+    u16::try_from(number)
+        .ok()
+        .and_then(proto_spec::SenderNumber::new)
+        .ok_or_else(|| misbehaved("sender number"))
 }
 
 fn addresses(nodes: Vec<rpc::NodeAddress>) -> Vec<String> {

@@ -43,7 +43,8 @@ pub use session::{Accept, Commander, Options, Session};
 fn random<const N: usize>() -> Result<zeroize::Zeroizing<[u8; N]>, Error> {
     let mut bytes = zeroize::Zeroizing::new([0u8; N]);
     getrandom::fill(bytes.as_mut()).map_err(|error| {
-        let text = format!("the operating system gives no randomness ({error}): nothing can be sealed without it");
+        let text =
+            format!("the operating system gives no randomness ({error}): nothing can be sealed without it");
         Error::new(ErrorKind::Failed, text)
     })?;
     Ok(bytes)

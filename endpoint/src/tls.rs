@@ -34,7 +34,9 @@ pub(crate) fn roots(invite: &Invite) -> Result<Arc<RootCertStore>, Error> {
     let unusable = |why: &str| {
         Error::new(
             ErrorKind::Invalid,
-            format!("the invite's certificate authority cannot be used ({why}): ask your administrator for a new invite"),
+            format!(
+                "the invite's certificate authority cannot be used ({why}): ask your administrator for a new invite"
+            ),
         )
     };
     if invite.ca.trim().is_empty() {

@@ -29,7 +29,8 @@ pub use key::AttachKey;
 pub use ticket::ticket_claims;
 
 use crate::config::{
-    ADMISSION_TIMEOUT, HELD_FRAMES_MAX, OUT_QUEUE_BYTES, OUT_QUEUE_BYTES_MAX, PING_MAX, PING_MIN, PINGS_MISSED_MAX,
+    ADMISSION_TIMEOUT, HELD_FRAMES_MAX, OUT_QUEUE_BYTES, OUT_QUEUE_BYTES_MAX, PING_MAX, PING_MIN,
+    PINGS_MISSED_MAX,
 };
 use queue::Queues;
 
@@ -239,7 +240,10 @@ impl AttachClient {
             }
             ControlFrame::Pong(_) => {}
             ControlFrame::Error(error) => self.lose(Lost::Refused(error)),
-            ControlFrame::Hello(_) | ControlFrame::Ticket(_) | ControlFrame::Activate(_) | ControlFrame::Detach => {
+            ControlFrame::Hello(_)
+            | ControlFrame::Ticket(_)
+            | ControlFrame::Activate(_)
+            | ControlFrame::Detach => {
                 return Err(DecodeError::Malformed("frame that only an endpoint sends"));
             }
             other => self.events.push_back(AttachEvent::Control(other)),

@@ -19,7 +19,8 @@ use sealcast_mpsl::{JoinCode, group};
 
 use crate::event::CodeEnd;
 use crate::security::{
-    Base, CodeRefused, Identity, JoinFailure, OpenError, Opened, RosterEntry, Seal, SealError, Security, SecurityEvent,
+    Base, CodeRefused, Identity, JoinFailure, OpenError, Opened, RosterEntry, Seal, SealError, Security,
+    SecurityEvent,
 };
 
 /// A handshake message without an answer is sent again after this; a guest's allowance of 32 KiB lasts for all of them.
@@ -126,7 +127,13 @@ impl Security for Mpsl {
         mpsl
     }
 
-    fn join(now: Now, identity: Identity, leader: SenderNumber, code: &JoinCode, budget: ProofBudget) -> Mpsl {
+    fn join(
+        now: Now,
+        identity: Identity,
+        leader: SenderNumber,
+        code: &JoinCode,
+        budget: ProofBudget,
+    ) -> Mpsl {
         let mut rng = ChaCha20Rng::from_seed(identity.seed);
         let started = Joiner::start(now, joiner_setup(&identity, leader), code, budget, &mut rng);
         let mut mpsl = Mpsl::new(identity, Phase::Failed { leader });
@@ -417,10 +424,15 @@ impl Mpsl {
             }
             Event::Bases { sender, bases, .. } => SecurityEvent::Bases {
                 sender,
-                bases: bases.iter().map(|base| Base { stream: base.stream, sequence: base.sequence }).collect(),
+                bases: bases
+                    .iter()
+                    .map(|base| Base { stream: base.stream, sequence: base.sequence })
+                    .collect(),
             },
             Event::RemovalComplete { number } => SecurityEvent::RemovalComplete { number },
-            Event::Private { from, kind, bytes } => SecurityEvent::Private { from, kind, bytes: bytes.into() },
+            Event::Private { from, kind, bytes } => {
+                SecurityEvent::Private { from, kind, bytes: bytes.into() }
+            }
             Event::MemberLeft { number } => {
                 self.codes_closed();
                 SecurityEvent::Leaving { number }

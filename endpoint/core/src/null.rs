@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use proto_spec::packet::{PacketKind, RecordHeader, RecordKind};
 use proto_spec::ticket::Role;
-use proto_spec::{EpochId, Now, Reader, SenderNumber, SessionNumber, StreamId, Timestamp, TrafficClass, Wire};
+use proto_spec::{
+    EpochId, Now, Reader, SenderNumber, SessionNumber, StreamId, Timestamp, TrafficClass, Wire,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sealcast_mpsl::JoinCode;
@@ -151,7 +153,13 @@ impl Security for Null {
         null
     }
 
-    fn join(now: Now, identity: Identity, leader: SenderNumber, code: &JoinCode, budget: ProofBudget) -> Null {
+    fn join(
+        now: Now,
+        identity: Identity,
+        leader: SenderNumber,
+        code: &JoinCode,
+        budget: ProofBudget,
+    ) -> Null {
         let mut null = Null::new(identity, leader);
         null.joining = Some(Joining {
             code: code.clone(),
@@ -234,8 +242,12 @@ impl Security for Null {
     }
 
     fn handle_timeout(&mut self, now: Now) {
-        let expired: Vec<_> =
-            self.codes.iter().filter(|(_, code)| code.expires <= now.mono).map(|(number, _)| *number).collect();
+        let expired: Vec<_> = self
+            .codes
+            .iter()
+            .filter(|(_, code)| code.expires <= now.mono)
+            .map(|(number, _)| *number)
+            .collect();
         expired.into_iter().for_each(|number| self.end_code(number, CodeEnd::Expired));
         if self.repeat_at.is_none_or(|due| now.mono < due) {
             return;
@@ -510,7 +522,8 @@ impl Null {
         let Some(epoch) = self.epoch else { return };
         if !self.without_bases.is_empty() {
             let to = self.without_bases.iter().copied().collect();
-            let bases = self.bases.iter().map(|(stream, sequence)| Base { stream: *stream, sequence: *sequence });
+            let bases =
+                self.bases.iter().map(|(stream, sequence)| Base { stream: *stream, sequence: *sequence });
             self.transmit(to, Message::Bases { epoch, bases: bases.collect() });
             self.repeat(now);
         }

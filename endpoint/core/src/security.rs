@@ -52,7 +52,8 @@ pub trait Security: Seal + Sized {
     fn create(now: Now, identity: Identity) -> Self;
 
     /// A joiner's: begins the handshake with `leader` under `code`, of which `budget` proofs may still be sent.
-    fn join(now: Now, identity: Identity, leader: SenderNumber, code: &JoinCode, budget: ProofBudget) -> Self;
+    fn join(now: Now, identity: Identity, leader: SenderNumber, code: &JoinCode, budget: ProofBudget)
+    -> Self;
 
     /// Opens a record from the member that the relay says sent it.
     ///

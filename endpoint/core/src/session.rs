@@ -11,7 +11,8 @@
 //! ```
 //! Driving order: one input, then [`Endpoint::poll_output`] until `None`, then [`Endpoint::poll_transmit`] while the
 //! connection takes bytes, then [`Endpoint::poll_timeout`]. It owns who is asked what and what follows from it; it
-//! never opens a socket or a file, reads a clock or draws the system's randomness.
+//! never opens a socket or a file, reads a clock or draws the system's randomness: the same inputs, times and seed give the
+//! same packets \[SES-15\].
 
 mod calls;
 mod codes;
@@ -33,13 +34,13 @@ use proto_spec::ticket::{Role, TicketKind};
 use proto_spec::{Now, SenderNumber, SessionId, Timestamp, TrafficClass};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use sealcast_mpsl::handshake::ProofBudget;
+use sealcast_mpsl::handshake::{ProofBudget, clean_display_name};
 use sealcast_mpsl::{JoinCode, Suite};
 
 use crate::attach::{AttachClient, AttachKey, ticket_claims};
 use crate::channel::Channels;
 use crate::command::Command;
-use crate::config::{DISPLAY_NAME_BYTES_MAX, OUT_QUEUE_BULK_BYTES, OUT_QUEUE_BYTES, RECONNECT_MAX, TICKET_LIFE};
+use crate::config::{OUT_QUEUE_BULK_BYTES, OUT_QUEUE_BYTES, RECONNECT_MAX, TICKET_LIFE};
 use crate::event::{Event, State, TransferId};
 use crate::files::{FileEffect, FileResult, Files};
 use crate::security::{Identity, Security};
@@ -179,11 +180,7 @@ impl<S: Security> Endpoint<S> {
     }
 
     fn new(now: Now, mut config: Config) -> Endpoint<S> {
-        let cut = |name: &str, limit: usize| {
-            let end = (0..=name.len().min(limit)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-            name[..end].to_owned()
-        };
-        config.display_name = cut(config.display_name.trim(), DISPLAY_NAME_BYTES_MAX);
+        config.display_name = clean_display_name(&config.display_name);
         let mut endpoint = Endpoint {
             rng: ChaCha20Rng::from_seed(config.seed),
             phase: Phase::Live,
@@ -409,7 +406,7 @@ impl<S: Security> Endpoint<S> {
         self.security.as_ref().map_or(self.config.leader, S::leader)
     }
 
-    /// Whether it has keys and the node calls it a member.
+    /// Whether a roster names it \[SES-1\].
     fn is_member(&self) -> bool {
         self.members.contains(self.config.number)
     }
@@ -529,7 +526,7 @@ impl<S: Security> Endpoint<S> {
         }
     }
 
-    /// Holds a ticket from now on; a member's is renewed at half of its life, by this machine's own clock.
+    /// Holds a ticket from now on; a member's is renewed at half of its life, by this machine's own clock \[SES-11\].
     fn take_ticket(&mut self, now: Now, ticket: String) {
         let claims = ticket_claims(&ticket);
         let life = claims.as_ref().map_or(TICKET_LIFE, |claims| {

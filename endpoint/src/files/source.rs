@@ -31,7 +31,10 @@ impl State {
     fn of(file: &File) -> io::Result<State> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file: put a folder into an archive first"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a file: put a folder into an archive first",
+            ));
         }
         Ok(State { size_bytes: metadata.len(), changed: (metadata.mtime(), metadata.mtime_nsec()) })
     }
@@ -150,7 +153,11 @@ mod tests {
         let before = std::fs::metadata(&path).unwrap().modified().unwrap();
         std::fs::write(&path, b"x123456789").unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-        assert_eq!(source.read(5, 5).unwrap_err().reason, FileReason::Changed, "also what a receiver has already");
+        assert_eq!(
+            source.read(5, 5).unwrap_err().reason,
+            FileReason::Changed,
+            "also what a receiver has already"
+        );
     }
 
     #[test]

@@ -27,7 +27,12 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn open(folder: &Path, name: String, size_bytes: u64, blake3: [u8; 32]) -> Result<Target, Failure> {
+    pub(super) fn open(
+        folder: &Path,
+        name: String,
+        size_bytes: u64,
+        blake3: [u8; 32],
+    ) -> Result<Target, Failure> {
         let failed = |error: io::Error| Failure::writing(&error);
         fs::create_dir_all(folder).map_err(failed)?;
         let partial = folder.join(format!(".sealcast-{}.part", hex::encode(blake3)));
@@ -105,7 +110,10 @@ impl Target {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many files of this name in the download folder"))
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "too many files of this name in the download folder",
+        ))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use bytes::BytesMut;
 use proto_spec::DecodeError;
-use proto_spec::frame::{ControlFrame, FrameHeader, FrameType, HEADER_LENGTH, Hello};
 use proto_spec::Refusal;
+use proto_spec::frame::{ControlFrame, FrameHeader, FrameType, HEADER_LENGTH, Hello};
 use thiserror::Error;
 
 /// One greeting: write [`Greeting::question`], then feed what comes.

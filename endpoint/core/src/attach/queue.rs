@@ -52,7 +52,9 @@ impl Queues {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.control_frames.is_empty() && !self.detach && self.classes.iter().all(|class| class.waiting.is_empty())
+        self.control_frames.is_empty()
+            && !self.detach
+            && self.classes.iter().all(|class| class.waiting.is_empty())
     }
 
     /// Bytes of control frames that wait.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use proto_spec::frame::{
-    Attached, ControlFrame, Credit, DataHeader, Destination, ErrorFrame, FrameHeader, FrameType, HEADER_LENGTH, Hello, Ping,
+    Attached, ControlFrame, Credit, DataHeader, Destination, ErrorFrame, FrameHeader, FrameType,
+    HEADER_LENGTH, Hello, Ping,
 };
 use proto_spec::ticket::TicketKind;
 use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, SessionId, Timestamp, TrafficClass, WallTime};
@@ -97,7 +98,10 @@ fn credit_is_kept() {
         client.send(header(TrafficClass::Bulk, Destination::All), packet.clone());
     }
     assert_eq!(types(&mut client), [FrameType::Ticket]);
-    client.receive(at(2), bytes(&[credit(TrafficClass::Bulk, length - 1), credit(TrafficClass::Control, 1 << 20)]));
+    client.receive(
+        at(2),
+        bytes(&[credit(TrafficClass::Bulk, length - 1), credit(TrafficClass::Control, 1 << 20)]),
+    );
     assert_eq!(types(&mut client), []);
     client.receive(at(3), bytes(&[credit(TrafficClass::Bulk, 2 * length), credit(TrafficClass::Bulk, 1)]));
     assert_eq!(types(&mut client), [FrameType::Data; 2]);
@@ -215,7 +219,8 @@ fn a_node_that_breaks_the_protocol_is_left() {
 #[test]
 fn frames_are_read_across_chunks() {
     let mut data = Vec::new();
-    header(TrafficClass::Interactive, Destination::All).put(&mut data, |out| out.extend_from_slice(b"packet"));
+    header(TrafficClass::Interactive, Destination::All)
+        .put(&mut data, |out| out.extend_from_slice(b"packet"));
     let mut stream = bytes(&[attached(TicketKind::Member)]).to_vec();
     stream.extend_from_slice(&data);
     let mut client = client();

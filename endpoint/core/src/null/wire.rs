@@ -94,7 +94,10 @@ impl Wire for Message {
             3 => {
                 let epoch = EpochId::decode(reader)?;
                 let count = count(reader, DESTINATIONS_MAX)?;
-                Message::Epoch { epoch, entries: (0..count).map(|_| entry(reader)).collect::<Result<_, _>>()? }
+                Message::Epoch {
+                    epoch,
+                    entries: (0..count).map(|_| entry(reader)).collect::<Result<_, _>>()?,
+                }
             }
             4 => Message::EpochHeld { epoch: EpochId::decode(reader)? },
             5 => Message::Refused,

@@ -1,5 +1,5 @@
 //! Calls to the gateway: which are open, which to try again, and what each is for. The shell makes them; it may take its
-//! time, and the session goes on meanwhile.
+//! time, and the session goes on meanwhile. What did not reach the gateway is asked again \[SES-14\].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -170,8 +170,10 @@ impl Calls {
 
     /// A call whose pause is over.
     pub(super) fn due(&mut self, now: Now, ticket: &str) -> Option<Call> {
-        let (id, open) =
-            self.open.iter_mut().find(|(_, open)| open.retry_at.is_some_and(|retry_at| retry_at <= now.mono))?;
+        let (id, open) = self
+            .open
+            .iter_mut()
+            .find(|(_, open)| open.retry_at.is_some_and(|retry_at| retry_at <= now.mono))?;
         open.retry_at = None;
         Some(Call { id: *id, ticket: ticket.to_owned(), request: open.purpose.request() })
     }

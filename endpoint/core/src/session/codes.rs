@@ -8,9 +8,9 @@ use proto_spec::channel::CONTROL_STREAM;
 use proto_spec::ticket::Role;
 use proto_spec::{Now, SenderNumber, SessionNumber, Timestamp, Wire};
 
+use super::Endpoint;
 use super::calls::{Asker, CallFailure, CallReply, Purpose};
 use super::joining::PRIVATE_KIND;
-use super::Endpoint;
 use crate::config::{CODE_ANSWER_MAX, CODE_LIFE_S, CODES_ASKED_MAX};
 use crate::event::{CodeEnd, Event};
 use crate::security::Security;
@@ -33,7 +33,10 @@ impl Codes {
     }
 
     fn of_member(&self, number: SenderNumber) -> usize {
-        self.open.values().filter(|asker| matches!(asker, Asker::Member { number: of, .. } if *of == number)).count()
+        self.open
+            .values()
+            .filter(|asker| matches!(asker, Asker::Member { number: of, .. } if *of == number))
+            .count()
     }
 }
 
@@ -93,14 +96,16 @@ impl<S: Security> Endpoint<S> {
         result: Result<CallReply, CallFailure>,
     ) {
         let opened = match result {
-            Ok(CallReply::Number(number)) => match self.security.as_mut().map(|s| s.open_code(now, number, role)) {
-                Some(Ok(code)) => Ok((number, code)),
-                Some(Err(refused)) => {
-                    self.call(Purpose::CloseJoin { number });
-                    Err(refused.to_string())
+            Ok(CallReply::Number(number)) => {
+                match self.security.as_mut().map(|s| s.open_code(now, number, role)) {
+                    Some(Ok(code)) => Ok((number, code)),
+                    Some(Err(refused)) => {
+                        self.call(Purpose::CloseJoin { number });
+                        Err(refused.to_string())
+                    }
+                    None => return,
                 }
-                None => return,
-            },
+            }
             Ok(_) => Err("the gateway's answer makes no sense".to_owned()),
             Err(failure) => Err(failure.sentence),
         };
@@ -111,10 +116,16 @@ impl<S: Security> Endpoint<S> {
             }
             (Asker::Member { number: member, request }, Ok((number, code))) => {
                 self.codes.open.insert(number, asker);
-                self.private(now, member, &Private::Code { request, code: code.to_string(), expires_s: CODE_LIFE_S });
+                self.private(
+                    now,
+                    member,
+                    &Private::Code { request, code: code.to_string(), expires_s: CODE_LIFE_S },
+                );
             }
             (Asker::User, Err(reason)) => self.refuse(format!("no code could be made: {reason}")),
-            (Asker::Member { number, request }, Err(reason)) => self.code_refused(now, number, request, reason),
+            (Asker::Member { number, request }, Err(reason)) => {
+                self.code_refused(now, number, request, reason)
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use proto_spec::channel::{CHAT_STREAM, CONTROL_STREAM};
 use proto_spec::ticket::TicketKind;
 use proto_spec::{Now, SenderNumber, Wire};
 
-use super::calls::{CallFailure, CallReply, Purpose};
 use super::Endpoint;
+use super::calls::{CallFailure, CallReply, Purpose};
 use crate::command::Command;
 use crate::event::{Event, PromptId, Question};
 use crate::security::Security;
@@ -25,12 +25,14 @@ impl<S: Security> Endpoint<S> {
         }
     }
 
+    /// A line is on its way when it is shown \[SES-8\].
     fn say(&mut self, text: String) {
         if !self.is_member() {
             return self.refuse("nobody can hear you yet: wait until you are in the session");
         }
         let Some(chat) = Chat::new(text) else {
-            return self.refuse(format!("a line holds 1 to {CHAT_LENGTH_MAX} bytes of text: send it in parts"));
+            return self
+                .refuse(format!("a line holds 1 to {CHAT_LENGTH_MAX} bytes of text: send it in parts"));
         };
         match self.channels.send(CHAT_STREAM, chat.to_bytes().into()) {
             Ok(_) => {
@@ -87,6 +89,7 @@ impl<S: Security> Endpoint<S> {
         let _ = self.channels.send(CONTROL_STREAM, consent.to_bytes().into());
     }
 
+    /// The leader's alone \[SES-2\]: new keys first, the gateway after \[SES-9\].
     fn remove(&mut self, now: Now, number: SenderNumber) {
         if !self.leads() {
             return self.refuse("only the session's leader removes members: ask there");
@@ -104,7 +107,12 @@ impl<S: Security> Endpoint<S> {
     }
 
     /// The gateway's answer, after all tries.
-    pub(super) fn call_answered(&mut self, now: Now, purpose: Purpose, result: Result<CallReply, CallFailure>) {
+    pub(super) fn call_answered(
+        &mut self,
+        now: Now,
+        purpose: Purpose,
+        result: Result<CallReply, CallFailure>,
+    ) {
         match (purpose, result) {
             (Purpose::OpenJoin { role, asker }, result) => self.number_opened(now, role, asker, result),
             (Purpose::Admit { joiner }, Ok(CallReply::Ticket(ticket))) => self.admit(now, joiner, ticket),
@@ -130,12 +138,14 @@ impl<S: Security> Endpoint<S> {
                 ));
             }
             (Purpose::EndSession, Err(failure)) => {
-                self.notice(format!("the gateway does not know yet that the session ended: {}", failure.sentence));
+                self.notice(format!(
+                    "the gateway does not know yet that the session ended: {}",
+                    failure.sentence
+                ));
             }
             (Purpose::CloseJoin { .. } | Purpose::RemoveMember { .. } | Purpose::EndSession, _) => {}
             // An answer of another kind than the question: the shell's bug; treated as none.
             (Purpose::Admit { .. } | Purpose::Renew, Ok(_)) => self.counters.malformed += 1,
         }
     }
-
 }

@@ -14,7 +14,11 @@ use proto_spec::channel::CONTROL_STREAM;
 pub(super) enum Phase {
     Live,
     /// The goodbye goes out.
-    Farewell { ending: Ending, deadline: Timestamp, detached: bool },
+    Farewell {
+        ending: Ending,
+        deadline: Timestamp,
+        detached: bool,
+    },
     Over,
 }
 

@@ -113,7 +113,9 @@ impl<S: Security> Endpoint<S> {
         };
         self.unreachable = match lost {
             Lost::Refused(error) => error.refusal.sentence().to_owned(),
-            Lost::Violated(error) => format!("the relay broke the protocol ({error}): update the older of the two"),
+            Lost::Violated(error) => {
+                format!("the relay broke the protocol ({error}): update the older of the two")
+            }
             Lost::Silent => "the relay does not answer".to_owned(),
             Lost::Stuck => "the connection to the relay is stuck".to_owned(),
         };
@@ -216,7 +218,9 @@ impl<S: Security> Endpoint<S> {
                     Err(_) => self.counters.malformed += 1,
                 }
             }
-            ChannelEvent::Delivered { from, stream, payload, .. } => self.file_data(now, from, stream, payload),
+            ChannelEvent::Delivered { from, stream, payload, .. } => {
+                self.file_data(now, from, stream, payload)
+            }
             ChannelEvent::Lost { from, stream, .. } => {
                 if StreamUse::of(stream) == Some(StreamUse::Files) {
                     self.files.handle_lost(&mut self.channels, from, stream);

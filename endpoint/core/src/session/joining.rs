@@ -54,7 +54,8 @@ impl<S: Security> Endpoint<S> {
 
     pub(super) fn joiner_gone(&mut self, number: SenderNumber) {
         self.admissions.over(number);
-        let about = |question: &Question| matches!(question, Question::Join { number: of, .. } if *of == number);
+        let about =
+            |question: &Question| matches!(question, Question::Join { number: of, .. } if *of == number);
         if let Some(event) = self.consent.withdraw(about) {
             self.tell(event);
         }
@@ -65,7 +66,9 @@ impl<S: Security> Endpoint<S> {
         let Some(security) = &mut self.security else { return };
         security.admit(now, joiner);
         let resend_at = now.mono + TICKET_RESEND;
-        self.admissions.0.insert(joiner, Admission { ticket, resend_at, until: now.mono + TICKET_RESEND_MAX });
+        self.admissions
+            .0
+            .insert(joiner, Admission { ticket, resend_at, until: now.mono + TICKET_RESEND_MAX });
         self.send_ticket(now, joiner);
     }
 
@@ -146,7 +149,11 @@ impl<S: Security> Endpoint<S> {
         self.pause_files();
         for departed in change.left {
             self.member_gone(now, departed.number);
-            self.tell(Event::Left { number: departed.number, name: departed.name, removed: departed.removed });
+            self.tell(Event::Left {
+                number: departed.number,
+                name: departed.name,
+                removed: departed.removed,
+            });
         }
     }
 

@@ -115,7 +115,7 @@ impl Link {
         self.preferred = addresses;
     }
 
-    /// Whether to stop trying.
+    /// Whether to stop trying \[SES-13\].
     pub(super) fn is_hopeless(&self, now: Now) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now.mono)
     }
@@ -130,7 +130,8 @@ impl Link {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        let limit = if self.attached_once { self.give_up_after } else { FIRST_CONNECT_MAX.min(self.give_up_after) };
+        let limit =
+            if self.attached_once { self.give_up_after } else { FIRST_CONNECT_MAX.min(self.give_up_after) };
         self.without_since.map(|since| since + limit)
     }
 

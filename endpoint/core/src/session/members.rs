@@ -35,7 +35,8 @@ impl Members {
     pub(super) fn update(&mut self, roster: &[RosterEntry]) -> Change {
         let fresh: BTreeMap<_, _> = roster.iter().map(|entry| (entry.number, entry.clone())).collect();
         let joined = fresh.keys().filter(|number| !self.known.contains_key(number)).copied().collect();
-        let gone: Vec<_> = self.known.values().filter(|old| !fresh.contains_key(&old.number)).cloned().collect();
+        let gone: Vec<_> =
+            self.known.values().filter(|old| !fresh.contains_key(&old.number)).cloned().collect();
         let left = gone
             .into_iter()
             .map(|old| {
@@ -105,7 +106,12 @@ impl Members {
         self.known.values().map(|entry| self.shown(entry, me, leader, attached)).collect()
     }
 
-    pub(super) fn member(&self, number: SenderNumber, me: SenderNumber, leader: SenderNumber) -> Option<Member> {
+    pub(super) fn member(
+        &self,
+        number: SenderNumber,
+        me: SenderNumber,
+        leader: SenderNumber,
+    ) -> Option<Member> {
         self.known.get(&number).map(|entry| self.shown(entry, me, leader, true))
     }
 

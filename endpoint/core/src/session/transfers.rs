@@ -61,9 +61,7 @@ impl<S: Security> Endpoint<S> {
             FileOutput::Event(event) => self.tell(event),
             FileOutput::Ask { transfer, file, size_bytes } => self.ask_file(now, transfer, file, size_bytes),
             FileOutput::Withdrawn { transfer } => {
-                let about = |question: &Question| {
-                    matches!(question, Question::Files { transfer: of, .. } if *of == transfer)
-                };
+                let about = |question: &Question| matches!(question, Question::Files { transfer: of, .. } if *of == transfer);
                 if let Some(event) = self.consent.withdraw(about) {
                     self.tell(event);
                 }
@@ -94,7 +92,9 @@ impl<S: Security> Endpoint<S> {
         self.files.close(&mut self.channels);
         while let Some(output) = self.files.poll_output() {
             match output {
-                FileOutput::Effect(effect @ (FileEffect::CloseSource { .. } | FileEffect::CloseTarget { .. })) => {
+                FileOutput::Effect(
+                    effect @ (FileEffect::CloseSource { .. } | FileEffect::CloseTarget { .. }),
+                ) => {
                     self.outputs.push_back(super::Output::File(effect));
                 }
                 FileOutput::Event(event @ Event::FileFailed { .. }) => self.tell(event),

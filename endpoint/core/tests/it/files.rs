@@ -35,7 +35,12 @@ fn content(length: usize) -> Vec<u8> {
     out
 }
 
-fn offer<S: Security>(world: &mut World<S>, who: SenderNumber, length: usize, to: Vec<SenderNumber>) -> Vec<u8> {
+fn offer<S: Security>(
+    world: &mut World<S>,
+    who: SenderNumber,
+    length: usize,
+    to: Vec<SenderNumber>,
+) -> Vec<u8> {
     let content = content(length);
     world.peers.get_mut(&who).unwrap().disk.files.insert("/home/report.pdf".into(), content.clone());
     world.command_only(who, Command::Send { path: "/home/report.pdf".into(), to });

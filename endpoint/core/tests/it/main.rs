@@ -1,5 +1,7 @@
 //! Endpoints joined through a relay in memory, over the null layer and over MPSL: what a session does as a whole.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests")]
+
 mod files;
 mod relay;
 mod session;

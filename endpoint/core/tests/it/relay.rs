@@ -8,13 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
 use ed25519_dalek::{Signature, VerifyingKey};
 use proto_spec::frame::{
-    Attached, ControlFrame, Credit, DataHeader, Ended, ErrorFrame, FrameHeader, FrameType, HEADER_LENGTH, Peer,
-    PeerState, Presence, TicketFrame, attach_proof_message,
+    Attached, ControlFrame, Credit, DataHeader, Ended, ErrorFrame, FrameHeader, FrameType, HEADER_LENGTH,
+    Peer, PeerState, Presence, TicketFrame, attach_proof_message,
 };
 use proto_spec::ticket::{Claims, Role, TicketKind};
-use proto_spec::{
-    AttachSeq, Refusal, SenderNumber, SessionId, SessionNumber, TrafficClass, WallTime,
-};
+use proto_spec::{AttachSeq, Refusal, SenderNumber, SessionId, SessionNumber, TrafficClass, WallTime};
 use sealcast_endpoint_core::session::{CallFailure, CallReply, CallRequest};
 use sha2::{Digest, Sha256};
 
@@ -57,7 +55,11 @@ impl Gateway {
         Some((sender, role, self.ticket(sender, TicketKind::Lobby)))
     }
 
-    pub(crate) fn call(&mut self, from: SenderNumber, request: CallRequest) -> Result<CallReply, CallFailure> {
+    pub(crate) fn call(
+        &mut self,
+        from: SenderNumber,
+        request: CallRequest,
+    ) -> Result<CallReply, CallFailure> {
         self.calls.push(format!("{from}: {request:?}"));
         if self.failing > 0 {
             self.failing -= 1;
@@ -135,7 +137,14 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new() -> Relay {
-        Relay { up: true, connections: BTreeMap::new(), newest: BTreeMap::new(), connected: 0, renewals: 0, tap: vec![] }
+        Relay {
+            up: true,
+            connections: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            connected: 0,
+            renewals: 0,
+            tap: vec![],
+        }
     }
 
     /// A connection of this endpoint; its exporter.

@@ -86,10 +86,16 @@ fn a_customer_joins_after_consent<S: Security>() {
     world.answer(host, true);
     world.pass(SECOND);
     assert_eq!(world.state(customer), Some(State::Member));
-    let names = |who| world.members(who).into_iter().map(|member| (member.name, member.present)).collect::<Vec<_>>();
+    let names =
+        |who| world.members(who).into_iter().map(|member| (member.name, member.present)).collect::<Vec<_>>();
     let both = vec![("Host".to_owned(), true), ("Cleo".to_owned(), true)];
     assert_eq!((names(host), names(customer)), (both.clone(), both));
-    assert!(world.events(host).iter().any(|event| matches!(event, Event::Joined { member } if member.number == customer)));
+    assert!(
+        world
+            .events(host)
+            .iter()
+            .any(|event| matches!(event, Event::Joined { member } if member.number == customer))
+    );
 }
 
 fn without_consent_nobody_joins<S: Security>() {
@@ -243,9 +249,7 @@ fn a_member_leaves<S: Security>() {
     assert_eq!(world.ended(numbers[2]), Some("left"));
     assert!(world.peers[&numbers[2]].closed);
     for who in &numbers[..2] {
-        let left = |event: &Event| {
-            matches!(event, Event::Left { number, removed: false, .. } if *number == numbers[2])
-        };
+        let left = |event: &Event| matches!(event, Event::Left { number, removed: false, .. } if *number == numbers[2]);
         assert!(world.events(*who).iter().any(left), "{who}: {:?}", world.events(*who));
         assert_eq!(world.members(*who).len(), 2);
     }
@@ -261,7 +265,8 @@ fn a_member_is_removed<S: Security>() {
     assert_eq!(world.ended(numbers[2]), Some("removed"));
     assert!(world.events(numbers[0]).contains(&Event::RemovalComplete { number: numbers[2] }));
     assert!(world.gateway.removed.contains(&numbers[2]));
-    let left = |event: &Event| matches!(event, Event::Left { number, removed: true, .. } if *number == numbers[2]);
+    let left =
+        |event: &Event| matches!(event, Event::Left { number, removed: true, .. } if *number == numbers[2]);
     assert!(world.events(numbers[1]).iter().any(left));
     world.command(numbers[1], Command::Say { text: "still here".into() });
     world.pass(SECOND);

@@ -216,7 +216,9 @@ impl<S: Security> World<S> {
             }
             let peer = self.peers.get_mut(&who).unwrap();
             let mut bytes = Vec::new();
-            if self.relay.connections.contains_key(&who) && peer.endpoint.poll_transmit(now, &mut bytes, 64 * 1024) {
+            if self.relay.connections.contains_key(&who)
+                && peer.endpoint.poll_transmit(now, &mut bytes, 64 * 1024)
+            {
                 moved = true;
                 self.relay.receive(who, &bytes, &self.gateway);
             }
