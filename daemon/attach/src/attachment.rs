@@ -31,6 +31,9 @@ use crate::run::Forward;
 use grants::Grants;
 use timers::Timers;
 
+/// Room for outputs that is kept between inputs.
+const OUTPUTS_KEPT_MAX: usize = 16;
+
 /// What the shell is to do next \[ATT-1\].
 #[derive(Debug)]
 pub enum Output {
@@ -311,7 +314,12 @@ impl Attachment {
 
     /// The next thing to do, `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        // An idle attachment holds no room for the outputs of a busy one.
+        if output.is_none() && self.outputs.capacity() > OUTPUTS_KEPT_MAX {
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// When [`Attachment::handle_timeout`] is due next.

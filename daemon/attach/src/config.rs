@@ -23,6 +23,8 @@ pub const PINGS_MISSED_MAX: u32 = 3;
 pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
 /// The longest run of frames that travels as one item, so that a queue's limit is not overshot by more than this.
 pub const RUN_LENGTH_MAX: usize = 64 * 1024;
+/// What a queued item of a droppable class counts as at least: its bookkeeping, so that a queue of tiny frames is full by their number.
+pub const ITEM_COST_MIN: usize = 256;
 /// A queued slice is copied out when the buffer that it pins is more than this many times its own length \[FWD-9\].
 pub const PINNED_RATIO_MAX: usize = 4;
 /// Sustained bytes per second of frames other than data after admission: pings and renewals need a fraction of it.

@@ -56,6 +56,13 @@ impl Item {
         }
     }
 
+    fn cost(&self) -> usize {
+        match self {
+            Item::Run(run) => run.cost(),
+            Item::Own(bytes) => bytes.len(),
+        }
+    }
+
     fn run(&self) -> Option<&Run> {
         match self {
             Item::Run(run) => Some(run),
@@ -129,7 +136,7 @@ impl ClassQueues {
             && self.bulk.entries.is_empty()
     }
 
-    /// Bytes waiting in a class.
+    /// Bytes waiting in a class; a tiny droppable item counts as its bookkeeping.
     pub fn bytes(&self, class: TrafficClass) -> usize {
         match class {
             TrafficClass::Control => self.control.bytes,
@@ -232,7 +239,7 @@ impl ClassQueues {
     fn push_kept(&mut self, now: Timestamp, class: TrafficClass, item: Item) -> Push {
         let limit = self.limits.class(class).queue_bytes;
         let fifo = if class == TrafficClass::Control { &mut self.control } else { &mut self.interactive };
-        if fifo.bytes + item.bytes().len() > limit {
+        if fifo.bytes + item.cost() > limit {
             return Push::Detach(Refusal::FellBehind);
         }
         if self.memory.is_full() && !fifo.entries.is_empty() {
@@ -261,7 +268,7 @@ impl ClassQueues {
         if self.lagging && run.is_shared() {
             run.release();
         }
-        if self.bulk.bytes + run.bytes().len() > self.limits.bulk.queue_bytes {
+        if self.bulk.bytes + run.cost() > self.limits.bulk.queue_bytes {
             return Push::Dropped { reason: DropReason::QueueFull, frames };
         }
         self.bulk.push(now, Item::Run(run));
@@ -312,23 +319,25 @@ impl ClassQueues {
 
 impl Fifo {
     fn push(&mut self, now: Timestamp, item: Item) {
-        self.bytes += item.bytes().len();
+        self.bytes += item.cost();
         self.entries.push_back(Entry { item, queued_at: now, settled: false });
     }
 
     fn pop(&mut self, bytes_max: usize, alone: bool) -> Option<Item> {
-        let item = pop(&mut self.entries, bytes_max, alone)?;
-        self.bytes -= item.bytes().len();
-        Some(item)
+        pop(&mut self.entries, &mut self.bytes, bytes_max, alone)
     }
 }
 
 /// The first item; only its first frames when it is long and other classes wait.
-fn pop(entries: &mut VecDeque<Entry>, bytes_max: usize, alone: bool) -> Option<Item> {
+fn pop(entries: &mut VecDeque<Entry>, queued: &mut usize, bytes_max: usize, alone: bool) -> Option<Item> {
     let front = entries.front_mut()?;
+    *queued -= front.item.cost();
     let part = if alone { None } else { front.item.split_front(bytes_max) };
     match part {
-        Some(part) => Some(part),
+        Some(part) => {
+            *queued += front.item.cost();
+            Some(part)
+        }
         None => Some(entries.pop_front()?.item),
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proto_spec::frame::{DataHeader, Destination, FrameHeader, Replace};
 use proto_spec::{SenderNumber, TrafficClass};
 
+use crate::config::ITEM_COST_MIN;
 use crate::ledger::{Ledger, Press};
 
 /// One copy of a run. Cloning it makes another copy, which presses on the sender until it is dropped too.
@@ -28,7 +29,7 @@ pub struct Run {
 impl Run {
     /// A run of whole frames; `pinned` is the length of the buffer that `bytes` is a slice of.
     pub fn new(ledger: &Arc<Ledger>, header: &DataHeader, bytes: Bytes, frames: u32, pinned: usize) -> Run {
-        let press = Press::new(ledger, header.class, bytes.len() as u64);
+        let press = Press::new(ledger, header.class, cost(header.class, &bytes) as u64);
         Run {
             frames,
             class: header.class,
@@ -50,6 +51,11 @@ impl Run {
     /// How many frames.
     pub fn frames(&self) -> u32 {
         self.frames
+    }
+
+    /// What it counts as in a queue.
+    pub(crate) fn cost(&self) -> usize {
+        cost(self.class, &self.bytes)
     }
 
     /// Their class.
@@ -147,6 +153,15 @@ impl Clone for Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// What a run counts as in queues and ledgers. Control and interactive count their bytes alone: they have small rates,
+/// and what a sender was granted must always fit a receiver's queue, as it may not be dropped.
+fn cost(class: TrafficClass, bytes: &Bytes) -> usize {
+    match class {
+        TrafficClass::Control | TrafficClass::Interactive => bytes.len(),
+        TrafficClass::Screen | TrafficClass::Bulk => bytes.len().max(ITEM_COST_MIN),
     }
 }
 

@@ -495,9 +495,9 @@ fn detach_is_polite_and_what_came_before_goes_on() {
 /// [FWD-10]: a node short of memory takes nobody in.
 #[test]
 fn a_full_node_sheds_newcomers() {
-    let mut harness = Harness::new(|limits| limits.node_queue_bytes_max = 100);
+    let mut harness = Harness::new(|limits| limits.node_queue_bytes_max = 1_000);
     let header = DataHeader { class: TrafficClass::Bulk, sender: number(9), destination: Destination::All, replace: None };
-    let _held = Run::new(&harness.ledger, &header, bytes::Bytes::from_static(&[0; 95]), 1, 95);
+    let _held = Run::new(&harness.ledger, &header, bytes::Bytes::from_static(&[0; 950]), 1, 950);
     harness.receive(at(1), &[hello(), ticket(1, false)].concat());
     assert_eq!(harness.refusal(), Some(Refusal::Shed));
 }

@@ -56,12 +56,12 @@ impl ScreenQueue {
         let outdated = |other: Key, update: u32| {
             replace.last && other == key && is_newer(replace.update, update) && state.begun != Some(update)
         };
-        let freed: usize = self.entries.iter().filter(|entry| entry.belongs(outdated)).map(Entry::length).sum();
-        if self.bytes - freed + run.bytes().len() > queue_bytes || self.states.len() >= SCREEN_KEYS_MAX {
+        let freed: usize = self.entries.iter().filter(|entry| entry.belongs(outdated)).map(Entry::cost).sum();
+        if self.bytes - freed + run.cost() > queue_bytes || self.states.len() >= SCREEN_KEYS_MAX {
             return Push::Dropped { reason: DropReason::QueueFull, frames: self.refuse(&run) };
         }
         let replaced = if freed > 0 { self.remove(outdated) } else { 0 };
-        self.bytes += run.bytes().len();
+        self.bytes += run.cost();
         self.entries.push_back(Entry { item: Item::Run(run), queued_at: now, settled: false });
         Push::Queued { replaced }
     }
@@ -84,8 +84,7 @@ impl ScreenQueue {
     }
 
     pub(super) fn pop(&mut self, bytes_max: usize, alone: bool) -> Option<Item> {
-        let item = super::pop(&mut self.entries, bytes_max, alone)?;
-        self.bytes -= item.bytes().len();
+        let item = super::pop(&mut self.entries, &mut self.bytes, bytes_max, alone)?;
         if let Some((run, replace)) = item.run().and_then(|run| Some((run, run.replace()?))) {
             let begun = (!replace.last).then_some(replace.update);
             let known = self.states.contains_key(&(run.sender(), replace.key));
@@ -117,7 +116,7 @@ impl ScreenQueue {
             let goes = entry.belongs(&matches);
             if goes {
                 frames += entry.item.run().map_or(0, Run::frames);
-                bytes += entry.length();
+                bytes += entry.cost();
             }
             !goes
         });
@@ -135,8 +134,8 @@ impl ScreenQueue {
 }
 
 impl Entry {
-    fn length(&self) -> usize {
-        self.item.bytes().len()
+    fn cost(&self) -> usize {
+        self.item.cost()
     }
 
     /// Whether the entry is of an update that `matches`.

@@ -192,6 +192,20 @@ fn an_update_that_does_not_fit_is_dropped_whole() {
     assert_eq!(harness.queues.push(at(0), harness.update(1, 3, true, 500)), QUEUED, "the next update is taken again");
 }
 
+/// [FWD-7]: tiny frames fill a queue by their number.
+#[test]
+fn tiny_frames_count_as_their_bookkeeping() {
+    let mut harness = Harness::new();
+    let limit = harness.limits.bulk.queue_bytes / crate::config::ITEM_COST_MIN;
+    for _ in 0..limit {
+        assert_eq!(harness.queues.push(at(0), harness.run(TrafficClass::Bulk, 1, 10)), QUEUED);
+    }
+    let dropped = harness.queues.push(at(0), harness.run(TrafficClass::Bulk, 1, 10));
+    assert_eq!(dropped, Push::Dropped { reason: DropReason::QueueFull, frames: 1 });
+    assert_eq!(harness.take(usize::MAX).len(), limit);
+    assert_eq!(harness.queues.bytes(TrafficClass::Bulk), 0);
+}
+
 #[test]
 fn update_numbers_wrap() {
     let mut harness = Harness::new();
