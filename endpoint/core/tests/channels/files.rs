@@ -452,6 +452,28 @@ fn transfers_resume_after_a_restart() {
     assert!(world.net.bytes_relayed - before < 2_000_000 - kept[&hash(&sent)].len() as u64 + 200_000);
 }
 
+/// \[CHN-7\] \[CHN-8\]: whole files over a bad network, both ways, while keys change.
+#[test]
+fn files_arrive_over_a_bad_network() {
+    let mut world = World::new(20, 3);
+    for member in 1..=3 {
+        let jitter = Duration::from_millis(20);
+        world.net.endpoint(member).way = Way { loss: 50, repeat: 30, jitter, ..GOOD };
+    }
+    let (one, two) = (content(1_500_000, 1), content(1_000_000, 2));
+    world.send(1, "one", one.clone(), &[]);
+    world.send(2, "two", two.clone(), &[]);
+    for round in 0..8 {
+        world.run(SECOND);
+        world.net.rekey(round % 3 == 0);
+    }
+    world.finish(120 * SECOND);
+    for (member, name, sent) in [(2, "one", &one), (3, "one", &one), (1, "two", &two), (3, "two", &two)] {
+        assert_eq!(&world.machine(member).finished[name], sent);
+    }
+    assert_eq!(world.machine(1).failures().len() + world.machine(2).failures().len(), 0);
+}
+
 /// A file goes on where it was when the node comes back, without anybody asking.
 #[test]
 fn transfers_outlive_their_node() {

@@ -427,8 +427,8 @@ impl Net {
             if bulk {
                 endpoint.queued_bulk += packet.len();
                 endpoint.queued_bulk_peak = endpoint.queued_bulk_peak.max(endpoint.queued_bulk);
-                if way.rate > 0 {
-                    let takes = Duration::from_micros(packet.len() as u64 * 1_000_000 / way.rate);
+                if let Some(takes_us) = (packet.len() as u64 * 1_000_000).checked_div(way.rate) {
+                    let takes = Duration::from_micros(takes_us);
                     endpoint.free_at = endpoint.free_at.max(self.now) + takes;
                     after += endpoint.free_at.since(self.now);
                 }
