@@ -187,7 +187,8 @@ impl Interface {
         let moment = self.moment();
         match request::parse(line) {
             Ok(Request::Command(command)) => {
-                if matches!(command, Command::Leave | Command::End) {
+                // An end may be refused to whom it is not given; leaving never is.
+                if command == Command::Leave {
                     self.leave_by.get_or_insert(Instant::now() + LEAVE_MAX);
                 }
                 self.ask(command);
