@@ -4,7 +4,11 @@
 //! anew with it, in release, and hands over.
 
 #[cfg(feature = "bench")]
+pub(crate) mod bare;
+#[cfg(feature = "bench")]
 mod mpsl;
+#[cfg(feature = "bench")]
+mod relay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +53,9 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode> {
 #[cfg(feature = "bench")]
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut figures = Vec::new();
+    if arguments.wants(Subject::Relay) {
+        figures.extend(relay::run(arguments.quick)?);
+    }
     if arguments.wants(Subject::Mpsl) {
         figures.extend(mpsl::run(arguments.quick)?);
     }

@@ -2,6 +2,8 @@
 
 mod bench;
 mod demo;
+#[cfg(feature = "bench")]
+mod load;
 mod test;
 
 use std::process::ExitCode;
@@ -23,6 +25,10 @@ enum Chore {
     Test(test::Arguments),
     /// Measure, and print each figure beside its target
     Bench(bench::Arguments),
+    /// The reference relay of `bench relay`, a process of its own
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BareRelay(bench::bare::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +36,8 @@ fn main() -> ExitCode {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
+        #[cfg(feature = "bench")]
+        Chore::BareRelay(arguments) => bench::bare::run(&arguments),
     };
     match outcome {
         Ok(code) => code,
