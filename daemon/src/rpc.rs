@@ -62,7 +62,8 @@ pub async fn serve_endpoints(
         .max_encoding_message_size(MESSAGE_LENGTH_MAX);
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
     let routes = Routes::from(Routes::new(service).into_axum_router().merge(page));
-    let served = server(&limits).add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+    let served =
+        server(&limits).add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the endpoints' gRPC server ended");
     }

@@ -70,6 +70,13 @@ impl fmt::Display for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
+        // A node's own answers have no cause behind them; a connection that broke has.
+        if let Some(cause) = std::error::Error::source(&status) {
+            return Failure::unreachable(format!(
+                "the node closed the connection ({cause}): it may have refused the certificate, or be going down; its log \
+                 says why"
+            ));
+        }
         let exit = match status.code() {
             Code::NotFound => Exit::NotFound,
             Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,

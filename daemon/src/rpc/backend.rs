@@ -344,6 +344,12 @@ impl Backend {
     /// One round of looking after the store.
     pub(super) async fn keep_house(&self) {
         self.refresh_candidates();
+        // A disk that was full may have room again: a commit of nothing finds out.
+        if self.health.state() == State::StoreFailed
+            && self.store.commit(Vec::new(), Vec::new()).await.is_ok()
+        {
+            self.health.set(State::Ready);
+        }
         let mut after = None;
         for _ in 0..HOUSEKEEPING_ROUNDS {
             match self.decide(&Call::default(), &Request::Housekeeping { after }).await {

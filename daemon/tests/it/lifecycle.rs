@@ -114,3 +114,27 @@ async fn what_ended_stays_ended_across_a_crash() {
     };
     assert_eq!(ended, Refusal::SessionEnded);
 }
+
+/// What happens at INFO can be read by everybody who reads logs: no address, no account, no ticket in it.
+#[tokio::test]
+async fn the_log_names_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Relayd::dev_with(&folder.path().join("state"), &["--port", "0", "--log-level", "info"]);
+    let (mut caller, session, mut attachment) = attached(&node).await;
+    caller.login("provider@dev.local", "not-this-1-either").await.unwrap_err();
+    caller.login("nobody@example.org", "not-this-1-either").await.unwrap_err();
+    let proof = Some(caller.proof(&session.ticket));
+    let role = rpc::MemberRole::Customer.into();
+    let number = caller.client.open_join(rpc::OpenJoinRequest { proof, role }).await.unwrap().into_inner();
+    let proof = Some(caller.proof(&session.ticket));
+    caller.client.end_session(rpc::EndSessionRequest { proof }).await.unwrap();
+    attachment.until(|frame| matches!(frame, ControlFrame::Ended(_))).await;
+    node.signal(Signal::TERM);
+    assert!(node.wait().success());
+    let talk = node.talk();
+    assert!(talk.contains("\"ready\"") && talk.contains("\"ended\""), "{talk}");
+    let number = number.session_number.to_string();
+    for secret in ["provider@", "nobody@", "127.0.0.1", &session.ticket[..20], &number, "not-this-1"] {
+        assert!(!talk.contains(secret), "{secret} in {talk}");
+    }
+}

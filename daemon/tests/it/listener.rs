@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use futures::StreamExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto_spec::{alpn, probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -82,7 +84,8 @@ async fn who_takes_his_time_is_cut_off() {
     let mesh = Mesh::new();
     let [port, ops] = free_ports();
     let config =
-        mesh.config(port, ops, "", "[connections]\nhandshake_ms = 200\n[limits]\nadmission_timeout_ms = 300");
+        mesh.config(port, ops, "", "[connections]\nhandshake_ms = 200\ngrpc_keepalive_ms = 100\ngrpc_call_ms = 300\n[limits]\nadmission_timeout_ms = 300",
+    );
     let _node = Relayd::run(&config, &mesh.path("state"));
     let (address, ops) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], ops)));
 
@@ -92,14 +95,30 @@ async fn who_takes_his_time_is_cut_off() {
     }
     counted(ops, "too_slow", 4).await;
 
-    // After the handshake, an attachment without a ticket and one that never speaks HTTP.
-    for protocol in [alpn::ATTACH, alpn::HTTP1] {
+    // After the handshake, an attachment without a ticket, and those that never speak HTTP.
+    for protocol in [alpn::ATTACH, alpn::HTTP1, alpn::GRPC] {
         let mut stream = tls(address, client_config(&mesh.path("ca.pem"), protocol, None)).await.unwrap();
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
     }
     let metrics = get(ops, "/metrics").await;
     assert!(metrics.contains("relayd_refusals_total{reason=\"too_slow\"} 1"), "{metrics}");
+
+    // A call whose body never ends is answered all the same.
+    let stream = tls(address, client_config(&mesh.path("ca.pem"), alpn::GRPC, None)).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    let beginning = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0, 0, 0]))]);
+    let body = axum::body::Body::from_stream(beginning.chain(futures::stream::pending()));
+    let request = http::Request::post("https://relayd/sealcast.v1.Endpoint/About")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+    assert!(status.as_deref().is_some_and(|status| status != "0"), "{status:?}");
 }
 
 #[tokio::test]

@@ -125,6 +125,13 @@ impl Relayd {
         self.child.wait().unwrap()
     }
 
+    /// All that the process said on stderr, once it has ended.
+    pub(crate) fn talk(&mut self) -> String {
+        let mut talk = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut talk).unwrap();
+        talk
+    }
+
     /// An administrator on the local socket.
     pub(crate) async fn admin(&self) -> AdminClient<Channel> {
         admin_on(self.state.join("admin.sock")).await
