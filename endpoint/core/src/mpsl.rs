@@ -255,6 +255,13 @@ impl Security for Mpsl {
         self.repeat(now);
     }
 
+    fn member_reachable(&mut self, now: Now, number: SenderNumber) {
+        if let Some(session) = self.session() {
+            session.member_reachable(now, number);
+        }
+        self.pump();
+    }
+
     fn leader(&self) -> SenderNumber {
         match &self.phase {
             Phase::In(session) => session.leader(),

@@ -277,6 +277,12 @@ impl Security for Null {
         }
     }
 
+    fn member_reachable(&mut self, now: Now, number: SenderNumber) {
+        if self.without_bases.contains(&number) {
+            self.tell_bases(now);
+        }
+    }
+
     fn leader(&self) -> SenderNumber {
         self.leader
     }

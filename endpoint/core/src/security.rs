@@ -87,6 +87,9 @@ pub trait Security: Seal + Sized {
     /// A joiner whose attachment came back: starts the handshake again if it is not over.
     fn reattached(&mut self, now: Now);
 
+    /// The relay says that a member can be reached: a hint to repeat at once what it lacks.
+    fn member_reachable(&mut self, now: Now, number: SenderNumber);
+
     /// The leader's number by the newest roster, or the one that the joiner was told.
     fn leader(&self) -> SenderNumber;
 

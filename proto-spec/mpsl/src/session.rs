@@ -372,6 +372,14 @@ impl Session {
         self.bases.waiting()
     }
 
+    /// The relay says that a member can be reached, such as one that has just left the lobby: it is told our bases at
+    /// once if it does not have them. A hint; without it the statement is repeated all the same.
+    pub fn member_reachable(&mut self, now: Now, number: SenderNumber) {
+        self.advance(now);
+        self.bases.reachable(self.now, number);
+        self.pump();
+    }
+
     /// Appends a whole record packet to `out`; returns its counter. On an error nothing is appended.
     ///
     /// # Errors

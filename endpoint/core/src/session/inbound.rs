@@ -65,6 +65,9 @@ impl<S: Security> Endpoint<S> {
         self.channels.member_present(now.mono, number, active);
         if active {
             self.admissions.over(number);
+            if let Some(security) = &mut self.security {
+                security.member_reachable(now, number);
+            }
         } else if lobby {
             self.send_ticket(now, number);
         }

@@ -46,6 +46,8 @@ over_both! {
     a_customer_invites_nobody;
     /// \[SES-8\]
     chat_arrives_once_and_in_order;
+    /// \[SES-8\]
+    what_is_said_right_after_joining_arrives_at_once;
     /// \[SES-7\]
     a_customer_is_asked_about_further_members;
     /// \[SES-9\]
@@ -211,6 +213,16 @@ fn chat_arrives_once_and_in_order<S: Security>() {
     assert_eq!(world.refused(numbers[0]).len(), 2);
     world.pass(SECOND);
     assert_eq!(world.chat(numbers[1]).len(), 21);
+}
+
+fn what_is_said_right_after_joining_arrives_at_once<S: Security>() {
+    let mut world: World<S> = World::new();
+    let host = world.host("Host", ACCEPT_ALL);
+    let code = world.last_code(host);
+    let customer = world.join("Cleo", &code, ACCEPT_ALL).unwrap();
+    world.command(host, Command::Say { text: "hello".into() });
+    world.command(customer, Command::Say { text: "hello to you".into() });
+    assert_eq!((world.chat(host).len(), world.chat(customer).len()), (2, 2), "no time has passed");
 }
 
 fn a_customer_is_asked_about_further_members<S: Security>() {

@@ -50,6 +50,14 @@ impl OwnBases {
         self.waiting.iter().copied()
     }
 
+    /// A member can be reached now: if it waits, the statement is due at once.
+    pub(crate) fn reachable(&mut self, now: Timestamp, member: SenderNumber) {
+        if self.waiting.contains(&member) {
+            self.repeat_at = now;
+            self.pause = BASES_REPEAT_MIN;
+        }
+    }
+
     pub(crate) fn acknowledged(&mut self, by: SenderNumber) {
         self.waiting.remove(&by);
     }
