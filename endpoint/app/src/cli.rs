@@ -75,7 +75,7 @@ pub(crate) struct Host {
 
 #[derive(Args, Debug)]
 pub(crate) struct Join {
-    /// Such as '483-920-117 lucky-otter-plaza'; asked for if it is not given, which keeps it out of the list of
+    /// Such as '483-920-117 lucky-ocean-zoo'; asked for if it is not given, which keeps it out of the list of
     /// processes. Spaces, hyphens and capitals do not matter
     #[arg(value_name = "CODE")]
     pub(crate) code: Vec<String>,
@@ -163,7 +163,7 @@ mod tests {
         let Action::Host(host) = cli.action else { panic!() };
         assert_eq!(host.session.accept, Accept { join: true, member: false, files: true });
         assert_eq!(host.code_role.role(), Some(Role::Customer));
-        let cli = Cli::try_parse_from(["sealcast", "join", "483-920-117", "lucky-otter-plaza"]).unwrap();
+        let cli = Cli::try_parse_from(["sealcast", "join", "483-920-117", "lucky-ocean-zoo"]).unwrap();
         let Action::Join(join) = cli.action else { panic!() };
         assert_eq!(join.code.len(), 2);
         for wrong in [
