@@ -115,3 +115,6 @@ impl Mesh {
         *last = Some(target);
     }
 }
+
+#[cfg(test)]
+mod tests;
