@@ -113,9 +113,11 @@ impl Places {
 
     /// Where received files go: as said, or the user's download folder, or the current folder.
     pub(crate) fn downloads(&self, given: Option<PathBuf>) -> PathBuf {
-        given
+        let folder = given
             .or_else(|| UserDirs::new().and_then(|user| user.download_dir().map(Path::to_owned)))
-            .unwrap_or_else(|| PathBuf::from("."))
+            .unwrap_or_else(|| PathBuf::from("."));
+        // Where a file is should be said so that it means the same elsewhere.
+        std::path::absolute(&folder).unwrap_or(folder)
     }
 }
 
