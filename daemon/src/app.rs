@@ -424,10 +424,17 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
     }
 }
 
-/// The process' only generator \[CON-8\].
-fn seeded() -> anyhow::Result<ChaCha20Rng> {
+/// A generator seeded by the operating system \[CON-8\].
+///
+/// # Errors
+/// When the system gives no randomness: nothing starts without.
+pub fn seeded() -> anyhow::Result<ChaCha20Rng> {
+    seeded_by(getrandom::fill)
+}
+
+fn seeded_by(fill: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>) -> anyhow::Result<ChaCha20Rng> {
     let mut seed = [0u8; 32];
-    getrandom::fill(&mut seed).map_err(|error| {
+    fill(&mut seed).map_err(|error| {
         anyhow::anyhow!(
             "the system gives no randomness ({error}): relayd does not start without; see random(7)"
         )
@@ -495,5 +502,18 @@ async fn watchdog(health: Arc<Health>, stop: CancellationToken) {
         if health.state() != State::StoreFailed {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// \[CON-8\]
+    #[test]
+    fn without_entropy_nothing_starts() {
+        assert!(seeded().is_ok());
+        let refused = seeded_by(|_| Err(getrandom::Error::UNSUPPORTED)).unwrap_err().to_string();
+        assert!(refused.contains("does not start without"), "{refused}");
     }
 }

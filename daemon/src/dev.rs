@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use proto_spec::invite::{Invite, InviteNode};
 use proto_spec::{NodeNumber, WallTime};
+use rand_core::Rng;
 use sealcast_broker::record::AccountRole;
 use sealcast_broker::request::NewAccount;
 use sealcast_broker::{AdminCaller, Call, Denial, Request};
@@ -17,7 +18,7 @@ use sealcast_trust::{CertificateRole, MeshName};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::app::{Node, Options, Signals};
+use crate::app::{Node, Options, Signals, seeded};
 use crate::clock::Clock;
 use crate::config::{
     BrokerFiles, Config, Connections, Drain, IdentityFiles, Listen, Log, LogFormat, Node as NodeConfig,
@@ -244,13 +245,13 @@ fn first_password(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 fn draw_password() -> anyhow::Result<Zeroizing<String>> {
     // 248 is the largest multiple of 31 below 256: bytes from there on would favour some characters.
     let fair = 256 / PASSWORD_ALPHABET.len() * PASSWORD_ALPHABET.len();
+    let mut rng = seeded()?;
     loop {
         let mut password = Zeroizing::new(String::new());
         let mut drawn = 0;
         while drawn < PASSWORD_GROUPS * PASSWORD_GROUP_LENGTH {
             let mut byte = [0u8; 1];
-            getrandom::fill(&mut byte)
-                .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+            rng.fill_bytes(&mut byte);
             if usize::from(byte[0]) >= fair {
                 continue;
             }

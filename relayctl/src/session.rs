@@ -37,7 +37,7 @@ fn parse(id: &str) -> Result<Vec<u8>, Failure> {
 async fn list(ended_too: bool, global: &Global) -> Result<(), Failure> {
     let mut client = connect(global).await?;
     let mut table =
-        Table::new(&["session", "provider", "members", "created", "state"], &["joinable", "ended"]);
+        Table::new(&["session", "provider", "attached", "created", "state"], &["joinable", "ended"]);
     let mut after = Vec::new();
     loop {
         let message = ListSessionsRequest { ended_too, after, limit: PAGE };
@@ -46,7 +46,7 @@ async fn list(ended_too: bool, global: &Global) -> Result<(), Failure> {
             let row = vec![
                 hex::encode(&session.session_id),
                 session.provider.clone(),
-                session.members.iter().filter(|member| member.state != "removed").count().to_string(),
+                session.members.len().to_string(),
                 time(session.created_ms),
                 state(session).into(),
                 session.joinable.to_string(),
@@ -107,6 +107,11 @@ fn role(role: MemberRole) -> &'static str {
     }
 }
 
+/// Lists say who is attached, not as what.
+fn known_role(known: MemberRole) -> Option<&'static str> {
+    (known != MemberRole::Unspecified).then(|| role(known))
+}
+
 /// What was relayed, by class.
 pub(crate) fn traffic_table(traffic: &[rpc::ClassTraffic]) -> Table {
     let mut table = Table::new(&["class", "in", "out", "dropped"], &["frames_in", "frames_out"]);
@@ -138,7 +143,7 @@ fn to_json(session: &rpc::Session) -> Value {
         .iter()
         .map(|member| {
             json!({
-                "number": member.number, "role": role(member.role()), "state": member.state,
+                "number": member.number, "role": known_role(member.role()), "state": member.state,
                 "node": member.node_number, "account": member.account,
             })
         })

@@ -4,7 +4,7 @@ use proto_spec::TrafficClass;
 use proto_spec::frame::PeerState;
 use proto_spec::ticket::Role;
 use sealcast_attach::ClassCount;
-use sealcast_attach::registry::SessionStatus;
+use sealcast_attach::registry::{AttachmentStatus, SessionStatus};
 use sealcast_broker::record::{AccountRole, MemberState};
 use sealcast_broker::request::{AccountView, MemberView, SessionView};
 use sealcast_placement::{PROBES_MAX, Placed, Probe};
@@ -91,28 +91,52 @@ pub(super) fn account(view: AccountView) -> rpc::Account {
     }
 }
 
-/// A session, with what this node knows of its attachments and traffic.
+/// A session, with what this node knows of its attachments and traffic. In lists, where the broker names no members,
+/// those attached here stand for them, without a role.
 pub(super) fn session(view: SessionView, here: Option<&SessionStatus>, node_number: u32) -> rpc::Session {
+    let members = if view.members.is_empty() {
+        here.map(|here| here.attachments.iter().map(|attached| attachment(attached, node_number)).collect())
+            .unwrap_or_default()
+    } else {
+        view.members.into_iter().map(|view| member(view, here, node_number)).collect()
+    };
     rpc::Session {
         session_id: view.id.0.to_vec(),
         provider: view.provider,
         created_ms: view.created.0,
         ended_ms: view.ended.map_or(0, |ended| ended.0),
-        members: view.members.into_iter().map(|view| member(view, here, node_number)).collect(),
+        members,
         traffic: here.map(|here| traffic(&here.traffic)).unwrap_or_default(),
         joinable: view.joinable,
+    }
+}
+
+fn attachment(attached: &AttachmentStatus, node_number: u32) -> rpc::SessionMember {
+    rpc::SessionMember {
+        number: attached.number.value().into(),
+        role: rpc::MemberRole::Unspecified.into(),
+        state: state(attached.state).into(),
+        node_number,
+        account: String::new(),
+    }
+}
+
+const fn state(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Active => "active",
+        PeerState::Standby => "standby",
+        PeerState::Lobby => "lobby",
+        PeerState::Gone => "away",
     }
 }
 
 fn member(view: MemberView, here: Option<&SessionStatus>, node_number: u32) -> rpc::SessionMember {
     let attached =
         here.and_then(|here| here.attachments.iter().find(|attachment| attachment.number == view.number));
-    let state = match (view.state, attached.map(|attachment| attachment.state)) {
+    let state = match (view.state, attached) {
         (MemberState::Removed, _) => "removed",
-        (_, Some(PeerState::Active)) => "active",
-        (_, Some(PeerState::Standby)) => "standby",
-        (_, Some(PeerState::Lobby)) => "lobby",
-        (MemberState::Lobby | MemberState::Member, Some(PeerState::Gone) | None) => "away",
+        (_, Some(attached)) => state(attached.state),
+        (MemberState::Lobby | MemberState::Member, None) => "away",
     };
     rpc::SessionMember {
         number: view.number.value().into(),

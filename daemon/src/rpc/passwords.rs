@@ -1,4 +1,4 @@
-//! Argon2id, two at once, off the runtime's threads. Never decides anything: a hash, or whether a password fits one.
+//! Argon2id, two at once, off the runtime's threads \[GW-12\]. Never decides anything: a hash, or whether a password fits one.
 
 use std::sync::Arc;
 
@@ -105,6 +105,7 @@ fn failed(error: &dyn std::fmt::Display) -> PasswordError {
 mod tests {
     use super::*;
 
+    /// \[GW-12\]: the cost that was decided, and a salt of its own.
     #[tokio::test]
     async fn a_password_fits_its_own_hash_alone() {
         let passwords = Passwords::default();

@@ -57,6 +57,9 @@ async fn sigterm_ends_politely() {
     let id = rpc::SessionRequest { session_id: session.session_id };
     let shown = node.admin().await.show_session(id).await.unwrap().into_inner();
     assert_eq!((shown.members[0].state.as_str(), shown.provider.as_str()), ("active", "provider@dev.local"));
+    let list = rpc::ListSessionsRequest { ended_too: false, after: Vec::new(), limit: 0 };
+    let listed = node.admin().await.list_sessions(list).await.unwrap().into_inner();
+    assert_eq!((listed.sessions.len(), listed.sessions[0].members[0].number), (1, 1));
 
     node.signal(Signal::TERM);
     attachment.until(|frame| matches!(frame, ControlFrame::Move(_))).await;
