@@ -67,7 +67,12 @@ pub struct Gateway {
 impl Gateway {
     /// An idle gateway. `verifier` holds the brokers' keys and may be swapped at any time; `tap` is for
     /// `relayd dev` alone.
-    pub fn new(limits: Limits, verifier: Arc<ArcSwap<Verifier>>, clock: Clock, tap: Option<Tap>) -> Arc<Gateway> {
+    pub fn new(
+        limits: Limits,
+        verifier: Arc<ArcSwap<Verifier>>,
+        clock: Clock,
+        tap: Option<Tap>,
+    ) -> Arc<Gateway> {
         let limits = Arc::new(limits);
         Arc::new(Gateway {
             memory: NodeMemory::new(limits.node_queue_bytes_max),
@@ -161,9 +166,7 @@ impl Gateway {
 pub async fn serve(tls: ServerStream, permit: AcceptPermit, gateway: Arc<Gateway>) {
     gateway.connections.fetch_add(1, Ordering::SeqCst);
     let _gone = Gone(Arc::clone(&gateway));
-    if let Ok(connection) = Connection::new(tls, permit, gateway) {
-        connection.await;
-    }
+    Connection::new(tls, permit, gateway).await;
 }
 
 /// Counts a connection off, also when its task is dropped.

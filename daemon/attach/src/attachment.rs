@@ -19,7 +19,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use proto_spec::frame::{ADMISSION_BYTES_MAX, Attached, ControlFrame, FrameHeader, FrameType, Hello, Peer, Ping, TicketFrame};
+use proto_spec::frame::{
+    ADMISSION_BYTES_MAX, Attached, ControlFrame, FrameHeader, FrameType, Hello, Peer, Ping, TicketFrame,
+};
 use proto_spec::ticket::{Claims, TicketKind};
 use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, Timestamp};
 
@@ -65,7 +67,10 @@ enum State {
     Hello,
     Ticket,
     /// The first ticket is being checked.
-    Verifying { attach_seq: AttachSeq, standby: bool },
+    Verifying {
+        attach_seq: AttachSeq,
+        standby: bool,
+    },
     /// The registry is being asked for the first time.
     Joining,
     Attached,
@@ -170,7 +175,12 @@ impl Attachment {
             let over = !self.is_admitted() && self.admission_bytes > ADMISSION_BYTES_MAX;
             if over && !self.is_waiting() { Err(Refusal::TooLong) } else { Ok(()) }
         });
-        self.timers.frame_begun(now.mono, !buffer.is_empty() && !self.is_waiting(), completed, self.limits.frame_timeout());
+        self.timers.frame_begun(
+            now.mono,
+            !buffer.is_empty() && !self.is_waiting(),
+            completed,
+            self.limits.frame_timeout(),
+        );
         if let Err(refusal) = outcome {
             self.refuse(refusal);
         }
@@ -204,7 +214,11 @@ impl Attachment {
                     return self.refuse(Refusal::Shed);
                 }
                 self.state = State::Joining;
-                self.outputs.push_back(Output::Join(JoinRequest { claims: claims.clone(), attach_seq, standby }));
+                self.outputs.push_back(Output::Join(JoinRequest {
+                    claims: claims.clone(),
+                    attach_seq,
+                    standby,
+                }));
                 self.timers.set_expiry(now, claims.expires);
                 self.admitted = Some(Box::new(Admitted { claims, attach_seq, standby }));
             }
@@ -255,7 +269,8 @@ impl Attachment {
             ping_ms: u32::try_from(self.limits.ping_ms).unwrap_or(u32::MAX),
             peers,
         };
-        let (ready, rate_bytes) = (!admitted.standby && !self.is_guest(), attached_rate(&self.limits, self.claims()));
+        let (ready, rate_bytes) =
+            (!admitted.standby && !self.is_guest(), attached_rate(&self.limits, self.claims()));
         let attach_seq = attached.attach_seq;
         self.state = State::Attached;
         self.outputs.push_back(Output::Send(ControlFrame::Attached(attached)));
@@ -338,7 +353,9 @@ impl Attachment {
         }
         match self.timers.handle_timeout(now) {
             timers::Due::Nothing => {}
-            timers::Due::Ping(token) => self.outputs.push_back(Output::Send(ControlFrame::Ping(Ping { token }))),
+            timers::Due::Ping(token) => {
+                self.outputs.push_back(Output::Send(ControlFrame::Ping(Ping { token })))
+            }
             timers::Due::Refuse(refusal) => return self.refuse(refusal),
         }
         self.grant(now);

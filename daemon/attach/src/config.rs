@@ -176,7 +176,10 @@ impl Limits {
             ("frame_timeout_ms", self.frame_timeout_ms),
             ("write_timeout_ms", self.write_timeout_ms),
             ("node_queue_bytes_max", self.node_queue_bytes_max),
-            ("interactive.rate_bytes or control.rate_bytes", self.control.rate_bytes.min(self.interactive.rate_bytes)),
+            (
+                "interactive.rate_bytes or control.rate_bytes",
+                self.control.rate_bytes.min(self.interactive.rate_bytes),
+            ),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must not be 0"));
@@ -187,7 +190,9 @@ impl Limits {
         for class in TrafficClass::ALL {
             let (limits, name) = (self.class(class), class.name());
             if limits.credit_bytes < 32 * 1024 {
-                return Err(format!("{name}.credit_bytes must be at least 32768, so that a frame fits a quarter of it"));
+                return Err(format!(
+                    "{name}.credit_bytes must be at least 32768, so that a frame fits a quarter of it"
+                ));
             }
             if (limits.queue_bytes as u64) < limits.credit_bytes {
                 return Err(format!(

@@ -76,9 +76,9 @@ impl Counters {
     /// Every class and reason with its count of frames.
     pub fn drops(&self) -> impl Iterator<Item = (TrafficClass, DropReason, u64)> + '_ {
         TrafficClass::ALL.into_iter().flat_map(move |class| {
-            DropReason::ALL
-                .iter()
-                .map(move |reason| (class, *reason, self.drops[class as usize][*reason as usize].load(Relaxed)))
+            DropReason::ALL.iter().map(move |reason| {
+                (class, *reason, self.drops[class as usize][*reason as usize].load(Relaxed))
+            })
         })
     }
 }
@@ -167,7 +167,10 @@ mod tests {
         counters.refused(Refusal::TicketExpired);
         counters.refused(Refusal::TicketExpired);
         counters.dropped(TrafficClass::Bulk, DropReason::QueueFull, 3);
-        assert_eq!(counters.refusals().filter(|(_, count)| *count > 0).collect::<Vec<_>>(), [(Refusal::TicketExpired, 2)]);
+        assert_eq!(
+            counters.refusals().filter(|(_, count)| *count > 0).collect::<Vec<_>>(),
+            [(Refusal::TicketExpired, 2)]
+        );
         assert_eq!(
             counters.drops().filter(|(.., count)| *count > 0).collect::<Vec<_>>(),
             [(TrafficClass::Bulk, DropReason::QueueFull, 3)]

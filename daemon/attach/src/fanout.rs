@@ -35,7 +35,8 @@ pub fn deliver<H>(
     // The last receiver gets the run itself, the others copies.
     let mut left = copies;
     let mut run = Some(run);
-    let members = view.members.iter().filter(|member| reaches_member(member.number)).map(|member| &member.handle);
+    let members =
+        view.members.iter().filter(|member| reaches_member(member.number)).map(|member| &member.handle);
     for handle in members.chain(guests.iter().map(|guest| &guest.handle)) {
         left -= 1;
         let copy = if left == 0 { run.take() } else { run.clone() };

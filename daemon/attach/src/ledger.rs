@@ -175,7 +175,11 @@ mod tests {
         press.remove_copy();
         assert_eq!(ledger.outstanding(TrafficClass::Bulk), 0);
         assert_eq!(woken.load(Ordering::SeqCst), 1);
-        assert_eq!(memory.bytes(), limits.bulk.credit_bytes, "a buffer is held until its last reference goes");
+        assert_eq!(
+            memory.bytes(),
+            limits.bulk.credit_bytes,
+            "a buffer is held until its last reference goes"
+        );
         drop(press);
         assert_eq!(memory.bytes(), 0);
     }

@@ -159,7 +159,9 @@ impl ClassQueues {
     /// Queues a copy of a run.
     pub fn push(&mut self, now: Timestamp, run: Run) -> Push {
         match run.class() {
-            class @ (TrafficClass::Control | TrafficClass::Interactive) => self.push_kept(now, class, Item::Run(run)),
+            class @ (TrafficClass::Control | TrafficClass::Interactive) => {
+                self.push_kept(now, class, Item::Run(run))
+            }
             TrafficClass::Screen => self.push_screen(now, run),
             TrafficClass::Bulk => self.push_bulk(now, run),
         }
@@ -278,7 +280,9 @@ impl ClassQueues {
     /// When this receiver is to be looked at for lag, if bulk waits.
     pub fn lag_deadline(&self) -> Option<Timestamp> {
         let full = self.bulk.bytes >= self.limits.bulk.queue_bytes / 2;
-        (!self.lagging && full).then(|| self.bulk.entries.front().map(|entry| entry.queued_at + LAG)).flatten()
+        (!self.lagging && full)
+            .then(|| self.bulk.entries.front().map(|entry| entry.queued_at + LAG))
+            .flatten()
     }
 
     /// A receiver that stays behind stops holding others back: its copies of runs that others get too press on their

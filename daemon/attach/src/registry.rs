@@ -232,7 +232,9 @@ impl<H: Clone> Registry<H> {
         let room = self.rooms.get_mut(&request.claims.session).ok_or(Refusal::Superseded)?;
         room.renew(id, request, notices)?;
         let mut joined = room.joined(request);
-        joined.buckets.extend(self.accounts.get(&request.claims.account).map(|(bucket, _)| Arc::clone(bucket)));
+        joined
+            .buckets
+            .extend(self.accounts.get(&request.claims.account).map(|(bucket, _)| Arc::clone(bucket)));
         Ok(joined)
     }
 
@@ -312,7 +314,8 @@ impl<H: Clone> Registry<H> {
         if account == 0 || rate == 0 {
             return None;
         }
-        let held = self.accounts.entry(account).or_insert_with(|| (Arc::new(SharedBucket::new(rate, now)), 0));
+        let held =
+            self.accounts.entry(account).or_insert_with(|| (Arc::new(SharedBucket::new(rate, now)), 0));
         held.1 += 1;
         Some(Arc::clone(&held.0))
     }

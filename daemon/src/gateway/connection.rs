@@ -16,7 +16,8 @@ use sealcast_attach::attachment::Close;
 use sealcast_attach::config::WRITE_BATCH_BYTES;
 use sealcast_attach::queue::{Batch, Item};
 use sealcast_attach::{
-    Attachment, AttachmentId, DropReason, Forward, JoinRequest, Joined, Ledger, Output, RoomView, Traffic, fanout, verify,
+    Attachment, AttachmentId, DropReason, Forward, JoinRequest, Joined, Ledger, Output, RoomView, Traffic,
+    fanout, verify,
 };
 use tokio::time::Sleep;
 
@@ -44,7 +45,9 @@ struct Seat {
 enum Phase {
     Open,
     /// Last words and the end of our direction are on their way.
-    Closing { discard_left: usize },
+    Closing {
+        discard_left: usize,
+    },
     Done,
 }
 
@@ -72,12 +75,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(tls: ServerStream, permit: AcceptPermit, gateway: Arc<Gateway>) -> io::Result<Connection> {
+    pub(super) fn new(tls: ServerStream, permit: AcceptPermit, gateway: Arc<Gateway>) -> Connection {
         let now = gateway.clock.now();
         let bell = Arc::new(Bell::default());
         let wake = Arc::clone(&bell);
-        let ledger =
-            Ledger::new(&gateway.limits, Arc::clone(&gateway.memory), Box::new(move || wake.ring_for_credit()));
+        let ledger = Ledger::new(
+            &gateway.limits,
+            Arc::clone(&gateway.memory),
+            Box::new(move || wake.ring_for_credit()),
+        );
         let outbox = Arc::new(Outbox::new(
             Arc::clone(&gateway.limits),
             Arc::clone(&gateway.memory),
@@ -101,7 +107,7 @@ impl Connection {
             armed_for: Some(now.mono),
             gateway,
         });
-        Ok(Connection { inner, timer })
+        Connection { inner, timer }
     }
 }
 
@@ -237,7 +243,9 @@ impl Inner {
                 Output::Send(frame) => self.send(now, &frame),
                 Output::Verify(frame) => {
                     let verdict = match self.wire.exporter() {
-                        Ok(exporter) => verify::check(&self.gateway.verifier.load(), &frame, &exporter, now.wall),
+                        Ok(exporter) => {
+                            verify::check(&self.gateway.verifier.load(), &frame, &exporter, now.wall)
+                        }
                         Err(_) => Err(Refusal::Internal),
                     };
                     self.core.handle_verdict(now, verdict);
@@ -247,7 +255,8 @@ impl Inner {
                 Output::Activate(attach_seq) => {
                     let mut notices = Vec::new();
                     let Some(session) = self.core.claims().map(|claims| claims.session) else { continue };
-                    let outcome = self.gateway.registry.lock().activate(session, self.id, attach_seq, &mut notices);
+                    let outcome =
+                        self.gateway.registry.lock().activate(session, self.id, attach_seq, &mut notices);
                     self.gateway.carry_out(notices);
                     self.core.handle_activated(attach_seq, outcome);
                 }
@@ -382,7 +391,12 @@ impl Inner {
             let start = bytes.len();
             frame.put(&mut bytes);
             if let Some(tap) = &self.gateway.tap {
-                tap.write(now.mono, TapDirection::Made, self.core.number(), Bytes::copy_from_slice(&bytes[start..]));
+                tap.write(
+                    now.mono,
+                    TapDirection::Made,
+                    self.core.number(),
+                    Bytes::copy_from_slice(&bytes[start..]),
+                );
             }
         }
         let last: Batch = std::iter::once(Item::Own(Bytes::from(bytes))).collect();

@@ -146,7 +146,7 @@ impl Outbox {
         self.state.lock().ending
     }
 
-    /// Takes what is to be written next, and tells when to come back at the latest.
+    /// Takes what is to be written next.
     pub(super) fn take(&self, bytes_max: usize, batch: &mut Batch) {
         self.state.lock().queues.take(bytes_max, batch);
     }

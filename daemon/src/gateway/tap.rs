@@ -94,7 +94,13 @@ impl Tap {
         }
     }
 
-    pub(super) fn write(&self, at: Timestamp, direction: TapDirection, number: Option<SenderNumber>, frames: Bytes) {
+    pub(super) fn write(
+        &self,
+        at: Timestamp,
+        direction: TapDirection,
+        number: Option<SenderNumber>,
+        frames: Bytes,
+    ) {
         if let Some(sender) = &self.sender
             && !frames.is_empty()
         {
@@ -156,7 +162,12 @@ mod tests {
         let mut frames = Vec::new();
         ControlFrame::Hello(Hello::ours("canary")).put(&mut frames);
         ControlFrame::Ping(Ping { token: 7 }).put(&mut frames);
-        tap.write(Timestamp(Duration::from_micros(5)), TapDirection::Received, SenderNumber::new(3), frames.clone().into());
+        tap.write(
+            Timestamp(Duration::from_micros(5)),
+            TapDirection::Received,
+            SenderNumber::new(3),
+            frames.clone().into(),
+        );
         drop(tap);
         let written = std::fs::read(&path).unwrap();
         let hello_length = FrameHeader::peek(&frames).unwrap().unwrap().frame_length();

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::BytesMut;
 use ed25519_dalek::{Signer, SigningKey};
 use proto_spec::frame::{
-    Attached, DataHeader, Destination, FrameHeader, FrameType, HEADER_LENGTH, Hello, Peer, PeerState, Ping, TicketFrame,
-    attach_proof_message,
+    Attached, DataHeader, Destination, FrameHeader, FrameType, HEADER_LENGTH, Hello, Peer, PeerState, Ping,
+    TicketFrame, attach_proof_message,
 };
 use proto_spec::ticket::{Claims, Role, TicketKind};
 use proto_spec::{AttachSeq, TrafficClass};
@@ -268,9 +268,7 @@ async fn credit_keeps_a_long_stream_flowing() {
         let mut sent = 0u64;
         for index in 0..packets {
             while a.credit[TrafficClass::Bulk as usize] < sent + frame_length {
-                tokio::select! {
-                    read = a.stream.read_buf(&mut a.buffer) => assert_ne!(read.unwrap(), 0),
-                }
+                assert_ne!(a.stream.read_buf(&mut a.buffer).await.unwrap(), 0);
                 while let Some(header) = FrameHeader::peek(&a.buffer).unwrap()
                     && a.buffer.len() >= header.frame_length()
                 {

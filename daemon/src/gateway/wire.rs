@@ -54,7 +54,11 @@ impl Wire {
     }
 
     /// Reads once and appends the plaintext to `plain`.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, plain: &mut BytesMut) -> Poll<io::Result<Received>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &mut BytesMut,
+    ) -> Poll<io::Result<Received>> {
         // What the handshake's last read brought along.
         let early = self.drain_plaintext(plain)?;
         if early > 0 {
@@ -84,7 +88,10 @@ impl Wire {
         let mut received = 0;
         while !sealed.is_empty() {
             self.tls.read_tls(&mut sealed)?;
-            let state = self.tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let state = self
+                .tls
+                .process_new_packets()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             if state.plaintext_bytes_to_read() > 0 {
                 received += self.drain_plaintext(plain)?;
             }
@@ -115,7 +122,8 @@ impl Wire {
 
     /// Encrypts a batch; it waits inside until [`Wire::poll_flush`].
     pub(super) fn seal(&mut self, batch: &Batch) -> io::Result<()> {
-        let slices: SmallVec<[IoSlice<'_>; 8]> = batch.iter().map(|item| IoSlice::new(item.bytes())).collect();
+        let slices: SmallVec<[IoSlice<'_>; 8]> =
+            batch.iter().map(|item| IoSlice::new(item.bytes())).collect();
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let taken = self.tls.writer().write_vectored(&slices)?;
         if taken == length { Ok(()) } else { Err(io::Error::other("TLS took only part of a batch")) }

@@ -116,9 +116,11 @@ impl Bench<'_> {
         }
         let name = format!("relay 1->{receivers} {packet_bytes} B");
         let gigabytes = |run: &Flood| run.delivered_bytes as f64 / 1e9;
-        let cost = |runs: &[(Flood, f64)]| median(runs.iter().map(|(run, cpu_s)| cpu_s / gigabytes(run)).collect());
-        let rate =
-            |runs: &[(Flood, f64)]| median(runs.iter().map(|(run, _)| gigabytes(run) / run.elapsed.as_secs_f64()).collect());
+        let cost =
+            |runs: &[(Flood, f64)]| median(runs.iter().map(|(run, cpu_s)| cpu_s / gigabytes(run)).collect());
+        let rate = |runs: &[(Flood, f64)]| {
+            median(runs.iter().map(|(run, _)| gigabytes(run) / run.elapsed.as_secs_f64()).collect())
+        };
         for figure in [
             Figure {
                 name: name.clone(),
@@ -144,9 +146,10 @@ impl Bench<'_> {
             let (sender, links) = self.connect_bare(receivers).await?;
             theirs.push(pace(sender, number, links, PACKET_BYTES[0], plan.pace).await?);
         }
-        for (what, pick) in
-            [("p50", (|latency: &Latency| latency.p50_us) as fn(&Latency) -> f64), ("p99", |latency| latency.p99_us)]
-        {
+        for (what, pick) in [
+            ("p50", (|latency: &Latency| latency.p50_us) as fn(&Latency) -> f64),
+            ("p99", |latency| latency.p99_us),
+        ] {
             let figure = Figure {
                 name: format!("relay 1->{receivers} 1,000/s {what}"),
                 unit: "us",
@@ -207,7 +210,9 @@ impl Bench<'_> {
 
 /// The relayd that users run: release, built now.
 fn build_relayd() -> Result<PathBuf> {
-    let built = crate::cargo().args(["build", "--release", "--quiet", "--package", "relayd", "--bin", "relayd"]).status();
+    let built = crate::cargo()
+        .args(["build", "--release", "--quiet", "--package", "relayd", "--bin", "relayd"])
+        .status();
     if !built.context("cannot start cargo")?.success() {
         bail!("relayd does not build");
     }

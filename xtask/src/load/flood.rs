@@ -47,8 +47,12 @@ pub(crate) async fn flood(
     duration: Duration,
 ) -> Result<Flood> {
     let mut frame = Vec::new();
-    let header =
-        DataHeader { class: TrafficClass::Bulk, sender: number, destination: Destination::All, replace: None };
+    let header = DataHeader {
+        class: TrafficClass::Bulk,
+        sender: number,
+        destination: Destination::All,
+        replace: None,
+    };
     header.put(&mut frame, |out| out.resize(out.len() + packet_bytes, 0x5a));
     let progress = Arc::new(Progress {
         received: receivers.iter().map(|_| AtomicU64::new(0)).collect(),

@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result, bail};
 use bytes::BytesMut;
 use ed25519_dalek::Signer as _;
 use proto_spec::frame::{
-    ControlFrame, DataHeader, FrameHeader, FrameType, HEADER_LENGTH, Hello, Ping, TicketFrame, attach_proof_message,
+    ControlFrame, DataHeader, FrameHeader, FrameType, HEADER_LENGTH, Hello, Ping, TicketFrame,
+    attach_proof_message,
 };
 use proto_spec::{AttachSeq, TrafficClass};
 use sha2::{Digest as _, Sha256};
@@ -44,7 +45,8 @@ impl Link {
         let proof = seat.key.sign(&attach_proof_message(&exporter, &hash, attach_seq)).to_bytes();
         let mut bytes = Vec::new();
         ControlFrame::Hello(Hello::ours("load generator")).put(&mut bytes);
-        ControlFrame::Ticket(TicketFrame { ticket: seat.ticket.clone(), attach_seq, standby, proof }).put(&mut bytes);
+        ControlFrame::Ticket(TicketFrame { ticket: seat.ticket.clone(), attach_seq, standby, proof })
+            .put(&mut bytes);
         let mut link = Link { stream, buffer: BytesMut::new(), credit: 0 };
         link.stream.write_all(&bytes).await?;
         while link.credit == 0 {
@@ -82,7 +84,9 @@ impl Link {
                 continue;
             }
             match ControlFrame::decode(header.frame_type, &frame[HEADER_LENGTH..])? {
-                ControlFrame::Credit(credit) if credit.class == TrafficClass::Bulk => self.credit = credit.limit_bytes,
+                ControlFrame::Credit(credit) if credit.class == TrafficClass::Bulk => {
+                    self.credit = credit.limit_bytes
+                }
                 ControlFrame::Ping(Ping { token }) => {
                     let mut bytes = Vec::new();
                     ControlFrame::Pong(Ping { token }).put(&mut bytes);

@@ -31,9 +31,14 @@ pub(crate) async fn pace(
 ) -> Result<Latency> {
     let epoch = Instant::now();
     let expected = duration.as_millis() as u64;
-    let tasks: Vec<_> = receivers.into_iter().map(|link| tokio::spawn(receive(link, epoch, expected))).collect();
-    let header =
-        DataHeader { class: TrafficClass::Bulk, sender: number, destination: Destination::All, replace: None };
+    let tasks: Vec<_> =
+        receivers.into_iter().map(|link| tokio::spawn(receive(link, epoch, expected))).collect();
+    let header = DataHeader {
+        class: TrafficClass::Bulk,
+        sender: number,
+        destination: Destination::All,
+        replace: None,
+    };
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut frame = Vec::new();

@@ -50,13 +50,15 @@ impl Child {
     pub(crate) fn resident_kib(&self) -> Result<f64> {
         let status = self.proc("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS in /proc/PID/status")?;
+        let kib =
+            line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS in /proc/PID/status")?;
         Ok(kib.trim().parse()?)
     }
 
     fn proc(&self, name: &str) -> Result<String> {
         let path = format!("/proc/{}/{name}", self.child.id());
-        fs::read_to_string(&path).with_context(|| format!("{path}: the process has ended, or this is not Linux"))
+        fs::read_to_string(&path)
+            .with_context(|| format!("{path}: the process has ended, or this is not Linux"))
     }
 }
 

@@ -76,7 +76,15 @@ impl Desk {
         };
         let reply = caller.client.login(request).await.context("login")?.into_inner();
         let credential_id = reply.credential_id;
-        Ok(Desk { mesh: mesh.clone(), caller, credential, credential_id, sources: 0, lookups: 0, visitor: None })
+        Ok(Desk {
+            mesh: mesh.clone(),
+            caller,
+            credential,
+            credential_id,
+            sources: 0,
+            lookups: 0,
+            visitor: None,
+        })
     }
 
     /// A session with so many members, the leader first.
@@ -84,10 +92,12 @@ impl Desk {
         let key = new_key()?;
         let attach_key = key.verifying_key().as_bytes().to_vec();
         let mut request = tonic::Request::new(rpc::CreateSessionRequest { attach_key, probes: Vec::new() });
-        let message = [b"sealcast credential 1".as_slice(), &self.caller.exporter, &self.credential_id].concat();
+        let message =
+            [b"sealcast credential 1".as_slice(), &self.caller.exporter, &self.credential_id].concat();
         let proof = [self.credential_id.as_slice(), &self.credential.sign(&message).to_bytes()].concat();
         request.metadata_mut().insert_bin(rpc::CREDENTIAL_METADATA, MetadataValue::from_bytes(&proof));
-        let reply = self.caller.client.create_session(request).await.context("creating a session")?.into_inner();
+        let reply =
+            self.caller.client.create_session(request).await.context("creating a session")?.into_inner();
         let mut seats = vec![Seat { number: sender(reply.number)?, ticket: reply.ticket, key }];
         while seats.len() < members {
             let seat = self.join(&seats[0]).await?;
@@ -99,7 +109,14 @@ impl Desk {
     async fn join(&mut self, leader: &Seat) -> Result<Seat> {
         let role = rpc::MemberRole::Customer as i32;
         let request = rpc::OpenJoinRequest { proof: self.caller.prove(leader), role };
-        let session_number = self.caller.client.open_join(request).await.context("opening a number")?.into_inner().session_number;
+        let session_number = self
+            .caller
+            .client
+            .open_join(request)
+            .await
+            .context("opening a number")?
+            .into_inner()
+            .session_number;
         if self.visitor.is_none() || self.lookups == LOOKUPS_PER_SOURCE {
             self.sources += 1;
             self.lookups = 0;

@@ -39,7 +39,12 @@ pub(super) struct Grants {
 }
 
 impl Grants {
-    pub(super) fn new(limits: &Limits, rate_bytes: u64, shared: Vec<Arc<SharedBucket>>, now: Timestamp) -> Grants {
+    pub(super) fn new(
+        limits: &Limits,
+        rate_bytes: u64,
+        shared: Vec<Arc<SharedBucket>>,
+        now: Timestamp,
+    ) -> Grants {
         let fanout_rate = limits.sender_fanout_rate_bytes;
         Grants {
             classes: TrafficClass::ALL.map(|class| {

@@ -26,7 +26,9 @@ impl Open {
     fn takes(&self, header: &DataHeader, length: usize) -> bool {
         let same_update = match (self.header.replace, header.replace) {
             (None, None) => true,
-            (Some(ours), Some(theirs)) => ours.key == theirs.key && ours.update == theirs.update && !ours.last,
+            (Some(ours), Some(theirs)) => {
+                ours.key == theirs.key && ours.update == theirs.update && !ours.last
+            }
             _ => false,
         };
         same_update
@@ -73,7 +75,13 @@ impl Attachment {
         Ok(())
     }
 
-    fn handle_data(&mut self, body: &[u8], start: usize, end: usize, runs: &mut Opens) -> Result<(), Refusal> {
+    fn handle_data(
+        &mut self,
+        body: &[u8],
+        start: usize,
+        end: usize,
+        runs: &mut Opens,
+    ) -> Result<(), Refusal> {
         let (header, _) = DataHeader::parse(body)?;
         let length = end - start;
         let Some(admitted) = &self.admitted else { return Err(Refusal::OutOfOrder) };

@@ -140,7 +140,8 @@ fn ticket(seq: u64, standby: bool) -> Vec<u8> {
 fn data(sender: u16, class: TrafficClass, destination: Destination, length: usize) -> Vec<u8> {
     let replace = (class == TrafficClass::Screen).then_some(Replace { key: 1, update: 1, last: true });
     let mut out = Vec::new();
-    DataHeader { class, sender: number(sender), destination, replace }.put(&mut out, |out| out.resize(out.len() + length, 0xaa));
+    DataHeader { class, sender: number(sender), destination, replace }
+        .put(&mut out, |out| out.resize(out.len() + length, 0xaa));
     out
 }
 
@@ -176,7 +177,8 @@ fn frames_out_of_order_are_refused() {
     let mut harness = Harness::new(|_| {});
     harness.receive(at(1), &ticket(1, false)[..4]);
     assert_eq!(harness.refusal(), Some(Refusal::OutOfOrder));
-    for kind in [FrameType::Hello, FrameType::Attached, FrameType::Credit, FrameType::Move, FrameType::Ended] {
+    for kind in [FrameType::Hello, FrameType::Attached, FrameType::Credit, FrameType::Move, FrameType::Ended]
+    {
         let mut harness = Harness::member();
         let mut out = Vec::new();
         put_frame(&mut out, kind, |_| {});
@@ -230,10 +232,15 @@ fn unknown_version_is_refused() {
 /// [ATT-4]: a bad ticket ends the connection with its own reason; what follows it is never looked at.
 #[test]
 fn bad_tickets_end_the_connection() {
-    for refusal in [Refusal::TicketExpired, Refusal::TicketForeign, Refusal::ProofWrong, Refusal::TicketMalformed] {
+    for refusal in
+        [Refusal::TicketExpired, Refusal::TicketForeign, Refusal::ProofWrong, Refusal::TicketMalformed]
+    {
         let mut harness = Harness::new(|_| {});
         harness.verdict = Err(refusal);
-        harness.receive(at(1), &[hello(), ticket(1, false), data(2, TrafficClass::Bulk, Destination::All, 9)].concat());
+        harness.receive(
+            at(1),
+            &[hello(), ticket(1, false), data(2, TrafficClass::Bulk, Destination::All, 9)].concat(),
+        );
         assert_eq!(harness.refusal(), Some(refusal));
         assert!(harness.forwarded.is_empty() && !harness.core.is_admitted());
     }
@@ -307,7 +314,10 @@ fn tickets_expire() {
 #[test]
 fn another_senders_number_is_refused() {
     let mut harness = Harness::member();
-    let bytes = [data(2, TrafficClass::Bulk, Destination::All, 10), data(3, TrafficClass::Bulk, Destination::All, 10)];
+    let bytes = [
+        data(2, TrafficClass::Bulk, Destination::All, 10),
+        data(3, TrafficClass::Bulk, Destination::All, 10),
+    ];
     harness.receive(at(3), &bytes.concat());
     assert_eq!(harness.refusal(), Some(Refusal::WrongSender));
     assert_eq!(harness.forwarded.len(), 1);
@@ -460,7 +470,8 @@ fn a_standby_waits() {
     assert!(!harness.sent.contains(&ControlFrame::Ready(AttachSeq(1))));
     harness.receive(
         at(3),
-        &[frame(&ControlFrame::Activate(AttachSeq(2))), data(2, TrafficClass::Bulk, Destination::All, 9)].concat(),
+        &[frame(&ControlFrame::Activate(AttachSeq(2))), data(2, TrafficClass::Bulk, Destination::All, 9)]
+            .concat(),
     );
     assert_eq!(harness.refusal(), None);
     assert!(harness.sent.contains(&ControlFrame::Ready(AttachSeq(2))));
@@ -487,7 +498,10 @@ fn control_frames_are_rated() {
 #[test]
 fn detach_is_polite_and_what_came_before_goes_on() {
     let mut harness = Harness::member();
-    harness.receive(at(3), &[data(2, TrafficClass::Bulk, Destination::All, 9), frame(&ControlFrame::Detach)].concat());
+    harness.receive(
+        at(3),
+        &[data(2, TrafficClass::Bulk, Destination::All, 9), frame(&ControlFrame::Detach)].concat(),
+    );
     assert_eq!(harness.core.close(), Some(Close::Detached));
     assert_eq!(harness.forwarded.len(), 1);
 }
@@ -496,7 +510,12 @@ fn detach_is_polite_and_what_came_before_goes_on() {
 #[test]
 fn a_full_node_sheds_newcomers() {
     let mut harness = Harness::new(|limits| limits.node_queue_bytes_max = 1_000);
-    let header = DataHeader { class: TrafficClass::Bulk, sender: number(9), destination: Destination::All, replace: None };
+    let header = DataHeader {
+        class: TrafficClass::Bulk,
+        sender: number(9),
+        destination: Destination::All,
+        replace: None,
+    };
     let _held = Run::new(&harness.ledger, &header, bytes::Bytes::from_static(&[0; 950]), 1, 950);
     harness.receive(at(1), &[hello(), ticket(1, false)].concat());
     assert_eq!(harness.refusal(), Some(Refusal::Shed));

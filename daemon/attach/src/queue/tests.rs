@@ -31,12 +31,21 @@ impl Harness {
 
     /// A run of `frames` frames of `length` bytes each, header included.
     fn run(&self, class: TrafficClass, frames: u32, length: usize) -> Run {
-        self.run_of(class, (class == TrafficClass::Screen).then_some(Replace { key: 1, update: 1, last: true }), frames, length)
+        self.run_of(
+            class,
+            (class == TrafficClass::Screen).then_some(Replace { key: 1, update: 1, last: true }),
+            frames,
+            length,
+        )
     }
 
     fn run_of(&self, class: TrafficClass, replace: Option<Replace>, frames: u32, length: usize) -> Run {
-        let header =
-            DataHeader { class, sender: SenderNumber::new(5).unwrap(), destination: Destination::All, replace };
+        let header = DataHeader {
+            class,
+            sender: SenderNumber::new(5).unwrap(),
+            destination: Destination::All,
+            replace,
+        };
         let mut bytes = Vec::new();
         for _ in 0..frames {
             let empty = header.put(&mut Vec::new(), |_| {});
@@ -59,7 +68,11 @@ impl Harness {
     fn updates_left(&mut self) -> Vec<(u16, u32)> {
         let mut batch = Batch::new();
         self.queues.take(usize::MAX, &mut batch);
-        batch.iter().filter_map(|item| item.run()?.replace()).map(|replace| (replace.key, replace.update)).collect()
+        batch
+            .iter()
+            .filter_map(|item| item.run()?.replace())
+            .map(|replace| (replace.key, replace.update))
+            .collect()
     }
 }
 
@@ -81,7 +94,8 @@ fn served_in_order_and_none_starves() {
     let first = harness.take(WRITE);
     assert_eq!(first[0].0, Some(TrafficClass::Control));
     for class in TrafficClass::ALL {
-        let bytes: usize = first.iter().filter(|(other, _)| *other == Some(class)).map(|(_, length)| length).sum();
+        let bytes: usize =
+            first.iter().filter(|(other, _)| *other == Some(class)).map(|(_, length)| length).sum();
         assert!(bytes > 0, "{class:?} starves in {first:?}");
         assert!(bytes <= CLASS_QUANTUM[class as usize] + 4_000, "{class:?} took {bytes}");
     }
@@ -97,7 +111,9 @@ fn runs_are_cut_between_frames_alone() {
     assert_eq!(harness.queues.push(at(0), harness.run(TrafficClass::Control, 1, 500)), QUEUED);
     let taken = harness.take(10_000);
     assert_eq!(taken[0], (Some(TrafficClass::Control), 500));
-    assert!(taken[1..].iter().all(|(class, length)| *class == Some(TrafficClass::Bulk) && length % 1_200 == 0));
+    assert!(
+        taken[1..].iter().all(|(class, length)| *class == Some(TrafficClass::Bulk) && length % 1_200 == 0)
+    );
     let rest: usize = harness.take(usize::MAX).iter().map(|(_, length)| length).sum();
     let before: usize = taken[1..].iter().map(|(_, length)| length).sum();
     assert_eq!(before + rest, 60_000);
@@ -189,7 +205,11 @@ fn an_update_that_does_not_fit_is_dropped_whole() {
     let tail = Push::Dropped { reason: DropReason::QueueFull, frames: 1 };
     assert_eq!(harness.queues.push(at(0), harness.update(1, 2, true, 10_000)), tail);
     assert!(harness.updates_left().contains(&(1, 1)));
-    assert_eq!(harness.queues.push(at(0), harness.update(1, 3, true, 500)), QUEUED, "the next update is taken again");
+    assert_eq!(
+        harness.queues.push(at(0), harness.update(1, 3, true, 500)),
+        QUEUED,
+        "the next update is taken again"
+    );
 }
 
 /// [FWD-7]: tiny frames fill a queue by their number.
@@ -211,7 +231,11 @@ fn update_numbers_wrap() {
     let mut harness = Harness::new();
     harness.queues.push(at(0), harness.update(1, u32::MAX, true, 500));
     assert_eq!(harness.queues.push(at(0), harness.update(1, 0, true, 500)), Push::Queued { replaced: 1 });
-    assert_eq!(harness.queues.push(at(0), harness.update(1, u32::MAX, true, 500)), QUEUED, "an older one replaces none");
+    assert_eq!(
+        harness.queues.push(at(0), harness.update(1, u32::MAX, true, 500)),
+        QUEUED,
+        "an older one replaces none"
+    );
 }
 
 /// [FWD-8]: a receiver that stays behind stops holding back senders whom others wait for too; a sole receiver does not.
@@ -248,8 +272,12 @@ fn a_lagging_receiver_stops_pressing() {
 #[test]
 fn left_behind_slices_let_go_of_large_buffers() {
     let mut harness = Harness::new();
-    let header =
-        DataHeader { class: TrafficClass::Bulk, sender: SenderNumber::new(5).unwrap(), destination: Destination::All, replace: None };
+    let header = DataHeader {
+        class: TrafficClass::Bulk,
+        sender: SenderNumber::new(5).unwrap(),
+        destination: Destination::All,
+        replace: None,
+    };
     let mut bytes = Vec::new();
     header.put(&mut bytes, |out| out.resize(out.len() + 900, 1));
     let length = bytes.len();
@@ -279,7 +307,10 @@ fn memory_pressure_drops_by_class() {
     assert_eq!(harness.queues.push(at(0), harness.update(7, 1, true, 100)), shed(1));
     assert_eq!(harness.queues.push(at(0), harness.run(TrafficClass::Control, 1, 100)), QUEUED);
     harness.memory.add(harness.limits.node_queue_bytes_max / 10);
-    assert_eq!(harness.queues.push(at(0), harness.run(TrafficClass::Control, 1, 100)), Push::Detach(Refusal::Shed));
+    assert_eq!(
+        harness.queues.push(at(0), harness.run(TrafficClass::Control, 1, 100)),
+        Push::Detach(Refusal::Shed)
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use proto_spec::frame::{ControlFrame, Ended, Peer, PeerState, Presence};
 use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, SessionId, Timestamp, WallTime};
 
 use super::{
-    AttachmentId, AttachmentStatus, JoinRequest, Joined, Notice, RoomView, SessionStatus, SharedView, ViewGuest,
-    ViewMember, state_of,
+    AttachmentId, AttachmentStatus, JoinRequest, Joined, Notice, RoomView, SessionStatus, SharedView,
+    ViewGuest, ViewMember, state_of,
 };
 use crate::bucket::SharedBucket;
 use crate::config::{DEPARTED_MAX, Limits, SESSION_GUESTS_MAX, SESSION_MEMBERS_MAX};
@@ -213,7 +213,11 @@ impl<H: Clone> Room<H> {
             if number.is_some() {
                 self.leave(place.id, notices);
             }
-            notices.push(Notice::End { to: place.handle, refusal, ended: Some(Ended { reason: refusal, number }) });
+            notices.push(Notice::End {
+                to: place.handle,
+                refusal,
+                ended: Some(Ended { reason: refusal, number }),
+            });
         }
         if number.is_none() {
             self.seats.clear();

@@ -125,10 +125,11 @@ fn deliver(view: &RoomView<u64>, sender: u16, from_lobby: bool, destination: Des
     };
     let run = Run::new(&ledger, &header, Bytes::from_static(&[0; 10]), 1, 10);
     let mut reached = Vec::new();
-    let copies = fanout::deliver(view, number(sender), from_lobby, Forward { run, destination }, |handle, copy| {
-        drop(copy);
-        reached.push(*handle);
-    });
+    let copies =
+        fanout::deliver(view, number(sender), from_lobby, Forward { run, destination }, |handle, copy| {
+            drop(copy);
+            reached.push(*handle);
+        });
     assert_eq!(copies, reached.len());
     assert_eq!(ledger.outstanding(TrafficClass::Bulk), 0, "nothing presses once all copies are gone");
     reached
@@ -147,7 +148,11 @@ fn fan_out_reaches_whom_it_should() {
     let view = joined.view.load();
     let list = |numbers: &[u16]| Destination::Members(numbers.iter().map(|value| number(*value)).collect());
     assert_eq!(deliver(&view, 1, false, Destination::All), [b.0, c.0]);
-    assert_eq!(deliver(&view, 2, false, list(&[2, 3, 3, 9])), [c.0], "never back, never twice, nobody unknown");
+    assert_eq!(
+        deliver(&view, 2, false, list(&[2, 3, 3, 9])),
+        [c.0],
+        "never back, never twice, nobody unknown"
+    );
     assert_eq!(deliver(&view, 1, false, list(&[4])), [guest.0]);
     assert_eq!(deliver(&view, 2, false, list(&[4])), [0u64; 0], "a guest is no other member's");
     assert_eq!(deliver(&view, 4, true, list(&[1])), [a.0]);
@@ -160,7 +165,10 @@ fn the_newest_attachment_wins() {
     harness.member(1);
     let (old, _) = harness.join(&request(2, TicketKind::Member, 5)).unwrap();
     for stale in [4, 5] {
-        assert_eq!(harness.join(&request(2, TicketKind::Member, stale)).unwrap_err(), Refusal::StaleAttachment);
+        assert_eq!(
+            harness.join(&request(2, TicketKind::Member, stale)).unwrap_err(),
+            Refusal::StaleAttachment
+        );
     }
     let (new, joined) = harness.join(&request(2, TicketKind::Member, 6)).unwrap();
     assert_eq!(harness.ended(), [(old.0, Refusal::Superseded)]);
@@ -180,7 +188,8 @@ fn a_standby_takes_over() {
     let mut harness = Harness::new(|_| {});
     harness.member(1);
     let (active, joined) = harness.join(&request(2, TicketKind::Member, 5)).unwrap();
-    let (standby, _) = harness.join(&JoinRequest { standby: true, ..request(2, TicketKind::Member, 6) }).unwrap();
+    let (standby, _) =
+        harness.join(&JoinRequest { standby: true, ..request(2, TicketKind::Member, 6) }).unwrap();
     assert!(harness.ended().is_empty() && harness.told().is_empty());
     assert!(joined.view.load().members.iter().all(|member| member.handle != standby.0));
     let stale = harness.registry.activate(SESSION, standby, AttachSeq(5), &mut harness.notices);
@@ -222,7 +231,10 @@ fn limits_hold() {
         harness.member(value);
     }
     assert_eq!(harness.join(&request(51, TicketKind::Member, 1)).unwrap_err(), Refusal::SessionFull);
-    assert!(harness.join(&request(50, TicketKind::Member, 2)).is_ok(), "a member who comes back is no newcomer");
+    assert!(
+        harness.join(&request(50, TicketKind::Member, 2)).is_ok(),
+        "a member who comes back is no newcomer"
+    );
     for value in 100..116 {
         harness.join(&request(value, TicketKind::Lobby, 1)).unwrap();
     }
