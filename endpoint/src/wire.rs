@@ -43,7 +43,12 @@ impl Wire {
     /// Hands over what `gather` appends, while there is room; whether there may be more.
     pub(crate) fn send(&mut self, mut gather: impl FnMut(&mut Vec<u8>) -> bool) -> bool {
         let Some(tx) = &self.tx else { return false };
-        while let Ok(permit) = tx.try_reserve() {
+        loop {
+            let permit = match tx.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => return true,
+                Err(mpsc::error::TrySendError::Closed(())) => return false,
+            };
             let mut buffer = self.used.try_recv().unwrap_or_default();
             buffer.clear();
             if !gather(&mut buffer) {
@@ -51,13 +56,17 @@ impl Wire {
             }
             permit.send(buffer);
         }
-        true
     }
 
-    /// Waits until there is room to send; at once if the connection is gone, which its chunks tell.
+    /// Waits until there is room to send; for ever if the connection is gone, which its chunks tell. (Being ready for a
+    /// closed channel costs no budget of the runtime's, so a loop around it would never let the reader run.)
     pub(crate) async fn writable(&self) {
-        if let Some(tx) = &self.tx {
-            let _ = tx.reserve().await;
+        let ready = match &self.tx {
+            Some(tx) => tx.reserve().await.is_ok(),
+            None => false,
+        };
+        if !ready {
+            std::future::pending::<()>().await;
         }
     }
 
