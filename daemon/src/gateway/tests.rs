@@ -183,6 +183,19 @@ impl Endpoint {
         }
     }
 
+    /// Takes the control frames that have been read and notes what credit they bring.
+    fn note_credit(&mut self) {
+        while let Some(header) = FrameHeader::peek(&self.buffer).unwrap()
+            && self.buffer.len() >= header.frame_length()
+        {
+            let frame = self.buffer.split_to(header.frame_length());
+            let frame = ControlFrame::decode(header.frame_type, &frame[HEADER_LENGTH..]).unwrap();
+            if let ControlFrame::Credit(credit) = frame {
+                self.credit[credit.class as usize] = credit.limit_bytes;
+            }
+        }
+    }
+
     async fn attached(&mut self) -> Attached {
         loop {
             match self.next().await {
@@ -269,15 +282,7 @@ async fn credit_keeps_a_long_stream_flowing() {
         for index in 0..packets {
             while a.credit[TrafficClass::Bulk as usize] < sent + frame_length {
                 assert_ne!(a.stream.read_buf(&mut a.buffer).await.unwrap(), 0);
-                while let Some(header) = FrameHeader::peek(&a.buffer).unwrap()
-                    && a.buffer.len() >= header.frame_length()
-                {
-                    let frame = a.buffer.split_to(header.frame_length());
-                    let frame = ControlFrame::decode(header.frame_type, &frame[HEADER_LENGTH..]).unwrap();
-                    if let ControlFrame::Credit(credit) = frame {
-                        a.credit[credit.class as usize] = credit.limit_bytes;
-                    }
-                }
+                a.note_credit();
             }
             let mut packet = vec![index as u8; 20_000];
             packet[..4].copy_from_slice(&index.to_be_bytes());
@@ -296,6 +301,42 @@ async fn credit_keeps_a_long_stream_flowing() {
     let traffic = node.gateway.status().traffic[TrafficClass::Bulk as usize];
     assert_eq!((traffic.frames_out, traffic.dropped), (u64::from(packets), 0));
     assert_eq!(node.gateway.status().queue_bytes, 0);
+}
+
+/// [FWD-8]: a member that reads nothing holds the others back for a moment only; what it misses is dropped for it alone.
+#[tokio::test]
+async fn a_member_that_does_not_read_does_not_stall_the_others() {
+    let node = Node::start(|limits| limits.write_timeout_ms = 60_000).await;
+    let (mut a, _) = node.attach(1, TicketKind::Member).await;
+    let (mut b, _) = node.attach(2, TicketKind::Member).await;
+    // Attached, and never read from again.
+    let (_deaf, _) = node.attach(3, TicketKind::Member).await;
+    let frame = data(1, TrafficClass::Bulk, Destination::All, &[7; 30_000]);
+    let packets = 1_000;
+    let sender = async {
+        let mut sent = 0u64;
+        for _ in 0..packets {
+            while a.credit[TrafficClass::Bulk as usize] < sent + frame.len() as u64 {
+                assert_ne!(a.stream.read_buf(&mut a.buffer).await.unwrap(), 0);
+                a.note_credit();
+            }
+            a.send_bytes(&frame).await;
+            sent += frame.len() as u64;
+        }
+    };
+    let receiver = async {
+        for _ in 0..packets {
+            assert_eq!(b.data().await.len(), frame.len());
+        }
+    };
+    tokio::join!(sender, receiver);
+    let status = node.gateway.status();
+    let dropped = status.drops.iter().filter(|(.., count)| *count > 0).collect::<Vec<_>>();
+    assert!(
+        matches!(dropped[..], [(TrafficClass::Bulk, sealcast_attach::DropReason::QueueFull, _)]),
+        "{dropped:?}"
+    );
+    assert_eq!(status.attachments, 3);
 }
 
 /// [ATT-4] [ATT-5]: stolen, replayed, foreign, expired and garbled tickets are refused, each with its reason.
