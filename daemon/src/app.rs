@@ -456,7 +456,7 @@ fn unbindable(config: &Config, key: &'static str, address: SocketAddr) -> String
     config
         .wrong(
             key,
-            format!("{address} cannot be bound: another program has it, or it needs CAP_NET_BIND_SERVICE"),
+            format!("{address} cannot be bound: another program has it (choose another port), or it needs CAP_NET_BIND_SERVICE"),
         )
         .to_string()
 }

@@ -39,8 +39,6 @@ const ACCOUNT: &str = "provider@dev.local";
 const DISPLAY_NAME: &str = "Dev Provider";
 /// Where endpoints are served unless told otherwise.
 const PORT: u16 = 8200;
-/// Where operators are served unless told otherwise.
-const OPS_PORT: u16 = 8201;
 /// Ctrl-C should not take long.
 const DRAIN_MS: u64 = 2_000;
 /// Characters of the first password: no 0, o, 1, l or i to be taken for each other.
@@ -58,9 +56,9 @@ pub struct DevArgs {
     /// Port for endpoints, 0 for a free one; again for more
     #[arg(long = "port", value_name = "PORT", default_values_t = [PORT])]
     pub ports: Vec<u16>,
-    /// Port for health and metrics, 0 for a free one [default: 8201, or 0 with --port 0]
-    #[arg(long, value_name = "PORT")]
-    pub ops_port: Option<u16>,
+    /// Port for health and metrics, 0 for a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub ops_port: u16,
     /// Write every frame to a file, as the node sees it
     #[arg(long, value_name = "FILE")]
     pub tap: Option<PathBuf>,
@@ -298,7 +296,6 @@ async fn ensure_account(node: &Node, password: &Zeroizing<String>) -> anyhow::Re
 fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
     let pki = state.join("pki");
     let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let ops_port = args.ops_port.unwrap_or(if args.ports.contains(&0) { 0 } else { OPS_PORT });
     // Everybody comes from one address.
     let mut limits = sealcast_attach::Limits::default();
     limits.address_half_open_max = limits.half_open_max;
@@ -319,7 +316,7 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
         },
         listen: Listen {
             endpoints: args.ports.iter().map(|port| loopback(*port)).collect(),
-            ops: loopback(ops_port),
+            ops: loopback(args.ops_port),
             admin_socket: None,
             admin: None,
         },

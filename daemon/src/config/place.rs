@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-/// A file, a line and a key.
+/// A file, a line and a key; without a file when nobody wrote one.
 #[derive(Clone, Debug)]
 pub struct Place {
     path: PathBuf,
@@ -22,10 +22,12 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path.display(), self.key),
-            None => write!(f, "{}: {}", self.path.display(), self.key),
+        if !self.path.as_os_str().is_empty() {
+            write!(f, "{}:", self.path.display())?;
+            self.line.map_or(Ok(()), |line| write!(f, "{line}:"))?;
+            f.write_str(" ")?;
         }
+        f.write_str(self.key)
     }
 }
 

@@ -65,6 +65,30 @@ impl Candidates {
     }
 }
 
+/// Copies the invite `given` to `kept` unless that is an invite of another mesh.
+fn keep(given: &Path, kept: &Path) -> Result<Option<PathBuf>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::other(format!("the invite cannot be kept as {}: {error}", kept.display()))
+    };
+    let text = read_bounded(given).map_err(failed)?;
+    let same_mesh = |old: &str| match (Invite::parse(old), Invite::parse(&text)) {
+        (Ok(old), Ok(new)) => (old.mesh, old.ca) == (new.mesh, new.ca),
+        _ => false,
+    };
+    match read_bounded(kept) {
+        Ok(old) if !same_mesh(&old) => return Ok(None),
+        Ok(old) if old == text => return Ok(Some(kept.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    if let Some(folder) = kept.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    std::fs::write(kept, text).map_err(failed)?;
+    Ok(Some(kept.to_owned()))
+}
+
 /// The text of a file that is no longer than an invite may be; what is longer is cut one byte too late, so that the
 /// parser refuses it.
 fn read_bounded(path: &Path) -> std::io::Result<String> {
@@ -95,15 +119,29 @@ impl Places {
         Candidates::new(given, self.project.as_ref().map(ProjectDirs::config_dir), program.as_deref()).read()
     }
 
+    /// Keeps the invite that was given, so that it is found by itself from now on; where it is kept. `None` if another
+    /// mesh's invite is kept already: a login must not change which mesh is the usual one.
+    ///
+    /// # Errors
+    /// When it cannot be written, or this user has no home.
+    pub(crate) fn keep_invite(&self, given: &Path) -> Result<Option<PathBuf>, Failure> {
+        let kept = self.config_dir()?.join(INVITE_NAME);
+        keep(given, &kept)
+    }
+
+    fn config_dir(&self) -> Result<&Path, Failure> {
+        let project = self.project.as_ref().ok_or_else(|| {
+            Failure::other("this user has no home folder to keep a login in: set HOME or XDG_CONFIG_HOME")
+        })?;
+        Ok(project.config_dir())
+    }
+
     /// The file of the credential for a mesh.
     ///
     /// # Errors
     /// When this user has no home.
     pub(crate) fn credential(&self, mesh: &str) -> Result<PathBuf, Failure> {
-        let project = self.project.as_ref().ok_or_else(|| {
-            Failure::other("this user has no home folder to keep a login in: set HOME or XDG_CONFIG_HOME")
-        })?;
-        Ok(project.config_dir().join(format!("credential-{}.toml", file_word(mesh))))
+        Ok(self.config_dir()?.join(format!("credential-{}.toml", file_word(mesh))))
     }
 
     /// The file that remembers what worked last time.
@@ -169,6 +207,21 @@ mod tests {
         assert_eq!(find(None).unwrap().mesh, "config");
         // A name that was given is the only one.
         assert_eq!(find(Some(&dir.path().join("missing"))).unwrap_err().exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn an_invite_is_kept_but_never_over_another_mesh() {
+        let dir = tempfile::tempdir().unwrap();
+        let (given, kept) = (dir.path().join("given.toml"), dir.path().join("config/invite.toml"));
+        std::fs::write(&given, INVITE).unwrap();
+        assert_eq!(keep(&given, &kept).unwrap(), Some(kept.clone()));
+        let moved = INVITE.replace("[1]", "[2]");
+        std::fs::write(&given, &moved).unwrap();
+        assert_eq!(keep(&given, &kept).unwrap(), Some(kept.clone()), "the same mesh at another port");
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), moved);
+        std::fs::write(&given, INVITE.replace("\"m\"", "\"other\"")).unwrap();
+        assert_eq!(keep(&given, &kept).unwrap(), None);
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), moved, "the other mesh's stays");
     }
 
     #[test]

@@ -28,8 +28,15 @@ pub(super) fn run(global: &Global, args: Login) -> Result<Exit, Failure> {
     credential.save(&path)?;
     let name = crate::clean::line(credential.display_name());
     eprintln!("Logged in at {} as {name}.", crate::clean::line(mesh.name()));
+    let mut next = "sealcast host".to_owned();
+    if let Some(given) = &global.invite {
+        match places.keep_invite(given)? {
+            Some(kept) => eprintln!("The invite is kept as {}: no need to name it again.", kept.display()),
+            None => next = format!("sealcast --invite {} host", given.display()),
+        }
+    }
     if credential.is_provider() {
-        eprintln!("Next: sealcast host");
+        eprintln!("Next: {next}");
     } else {
         eprintln!(
             "This account may not open sessions: ask your administrator for the role of a support provider."
