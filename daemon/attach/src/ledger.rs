@@ -1,6 +1,6 @@
 //! What of a sender's bytes is still queued anywhere on the node, and what all queues of the node hold together.
 //!
-//! Every run of frames holds a [`Press`]: while one of its copies waits, its bytes count against the sender's credit
+//! Every run of frames presses on its sender: while one of its copies waits, its bytes count against the sender's credit
 //! \[FLW-2\]. The last copy to go gives them back and, if the sender is waiting for credit, wakes it.
 
 use std::fmt;
