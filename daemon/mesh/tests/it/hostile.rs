@@ -1,0 +1,302 @@
+//! What misbehaving, cloned, revoked and confused nodes can do: nothing, or little, and it is named.
+
+use std::time::Duration;
+
+use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaVersion, Roles};
+use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipVersion};
+use proto_spec::mesh::{Chain, ChainKind, MeshMessage, Revocations, Routed, RoutedMessage};
+use proto_spec::{WallTime, Wire};
+use sealcast_mesh::config::{LINK_FAULTS_MAX, LSA_ACCEPT_BURST};
+use sealcast_mesh::{Alarm, CloseReason, Identity, Input, Wired};
+use sha2::{Digest as _, Sha256};
+
+use crate::world::{Plan, World, crypto, entry, node, session};
+
+fn chain(identity: &Identity) -> Chain {
+    Chain { kind: ChainKind::Node, certificates: identity.chain.clone() }
+}
+
+/// An LSA as a node with this identity would make it.
+fn lsa(world: &World, identity: &Identity, version: LsaVersion) -> Lsa {
+    let body = LsaBody {
+        node: identity.node,
+        version,
+        issued: world.now_of(node(1)).wall,
+        chain: Sha256::digest(chain(identity).to_bytes()).into(),
+        roles: Roles::default(),
+        drain: DrainState::Serving,
+        capacity: 0,
+        wire_min: 1,
+        wire_max: 1,
+        software: "hostile".into(),
+        region: String::new(),
+        failure_domain: String::new(),
+        addresses: vec!["elsewhere:8200".into()],
+        links: Vec::new(),
+    };
+    let signature = crypto::sign(&identity.key, &body.signed_message()).0;
+    Lsa { body, signature }
+}
+
+fn hand(world: &mut World, from: u16, to: u16, message: &MeshMessage) {
+    world.input(node(to), Input::Message { from: node(from), bytes: message.to_bytes() });
+}
+
+fn version(incarnation: u64, sequence: u64, instance: u64) -> LsaVersion {
+    LsaVersion { incarnation, sequence, instance }
+}
+
+/// A world of six, and a valid identity that runs nowhere.
+fn world(seed: u64) -> (World, Identity) {
+    let mut world = World::started(Plan::new(seed, 6));
+    world.settle();
+    (world, crypto::identity(node(99), 99, WallTime(1_699_000_000_000)))
+}
+
+/// [LSA-13]: ten thousand valid LSAs of one node in ten seconds: few are passed on, and everybody else's news keeps its
+/// limit.
+#[test]
+fn a_storm_is_bounded() {
+    let (mut world, stranger) = world(101);
+    stranger_joins(&mut world, &stranger);
+    let before: Vec<u64> = (1..=6).map(|number| world.node(number).counters().lsas_accepted).collect();
+    for sequence in 0..10_000 {
+        let storm = MeshMessage::Lsa(lsa(&world, &stranger, version(2, sequence, 5)));
+        hand(&mut world, 3, 2, &storm);
+        if sequence == 5_000 {
+            world.kill(node(6));
+        }
+        world.run_for(Duration::from_millis(1));
+    }
+    let roster_without_6 = (1..=5).all(|number| !world.node(number).roster().contains(&node(6)));
+    assert!(roster_without_6, "news was held up");
+    let after: Vec<u64> = (1..=5).map(|number| world.node(number).counters().lsas_accepted).collect();
+    for (before, after) in before.iter().zip(after) {
+        let bound = u64::from(LSA_ACCEPT_BURST) + 11 + 30;
+        assert!(after - before <= bound, "{} of 10000 were accepted", after - before);
+    }
+    world.run_for(Duration::from_secs(15));
+    let newest = world.node(5).lsa(node(99)).unwrap().body.version;
+    assert_eq!(newest, version(2, 9_999, 5), "the last one arrives in the end");
+}
+
+fn stranger_joins(world: &mut World, stranger: &Identity) {
+    hand(world, 3, 2, &MeshMessage::Chain(chain(stranger)));
+    let first = MeshMessage::Lsa(lsa(world, stranger, version(1, 1, 5)));
+    hand(world, 3, 2, &first);
+    world.run_for(Duration::from_secs(2));
+    assert!(world.node(5).lsa(node(99)).is_some(), "a valid LSA is flooded");
+}
+
+/// [LSA-3]: a forged LSA changes nothing, and who sends many loses the link.
+#[test]
+fn forgeries_end_the_link() {
+    let (mut world, _) = world(102);
+    let victim = world.host(4).identity.clone();
+    let mut forged = lsa(&world, &victim, version(99, 1, 1));
+    forged.signature = [9; 64];
+    let before = world.node(2).lsdb_versions();
+    for sequence in 1..=u64::from(LINK_FAULTS_MAX) {
+        assert!(world.host(2).closed.is_empty());
+        forged.body.version.sequence = sequence;
+        hand(&mut world, 3, 2, &MeshMessage::Lsa(forged.clone()));
+        world.run_for(Duration::from_millis(600));
+    }
+    world.run_for(Duration::from_millis(600));
+    assert_eq!(world.host(2).closed, [(node(3), CloseReason::Misbehaved)]);
+    assert!(world.host(2).alarms.contains(&Alarm::Misbehaved { node: node(3) }));
+    let of_4 = |versions: &[(proto_spec::NodeNumber, LsaVersion)]| versions[3].1.incarnation;
+    assert_eq!(of_4(&world.node(2).lsdb_versions()), of_4(&before));
+}
+
+/// [CON-5], [MCU-1]: malformed and oversized messages are counted and end the link, nothing else; those of strangers
+/// are not looked at.
+#[test]
+fn malformed_messages_end_the_link() {
+    let (mut world, _) = world(103);
+    for message in [vec![], vec![0], vec![1], vec![16, 0], vec![4; 70_000]] {
+        world.input(node(2), Input::Message { from: node(77), bytes: message.clone() });
+        world.input(node(2), Input::Message { from: node(3), bytes: message });
+    }
+    assert_eq!(world.node(2).counters().messages_unlinked, 5);
+    assert_eq!(world.node(2).counters().messages_malformed, 5);
+    for _ in 5..LINK_FAULTS_MAX {
+        world.input(node(2), Input::Message { from: node(3), bytes: vec![0xff] });
+    }
+    assert_eq!(world.host(2).closed, [(node(3), CloseReason::Misbehaved)]);
+    world.run_for(Duration::from_secs(20));
+    world.settle();
+}
+
+/// [LSA-2], [LSA-5]: replayed and stale LSAs are no news; one from too long ago, or from an hour ahead, is none either.
+#[test]
+fn replays_are_no_news() {
+    let (mut world, stranger) = world(104);
+    let old = world.node(2).lsa(node(4)).unwrap().clone();
+    world.reset(node(4), node(5));
+    world.run_for(Duration::from_secs(10));
+    let newer = world.node(2).lsa(node(4)).unwrap().body.version;
+    hand(&mut world, 3, 2, &MeshMessage::Lsa(old));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.node(2).lsa(node(4)).unwrap().body.version, newer);
+    hand(&mut world, 3, 2, &MeshMessage::Chain(chain(&stranger)));
+    for shift_ms in [-3_600_000, 3_600_000] {
+        let mut wrong = lsa(&world, &stranger, version(1, 1, 5));
+        wrong.body.issued = WallTime(wrong.body.issued.0.saturating_add_signed(shift_ms));
+        wrong.signature = crypto::sign(&stranger.key, &wrong.body.signed_message()).0;
+        hand(&mut world, 3, 2, &MeshMessage::Lsa(wrong));
+        world.run_for(Duration::from_secs(1));
+        assert!(world.node(2).lsa(node(99)).is_none());
+    }
+}
+
+/// [LSA-11]: a newer certificate for a number in use takes it over everywhere; the older node is told, says nothing
+/// more and is refused as a neighbour; the alarm names both certificates.
+#[test]
+fn a_number_has_one_owner() {
+    let (mut world, _) = world(105);
+    let old = world.host(4).identity.clone();
+    let new = crypto::identity(node(4), 400, WallTime(old.issued.0 + 500));
+    hand(&mut world, 3, 2, &MeshMessage::Chain(chain(&new)));
+    let claim = MeshMessage::Lsa(lsa(&world, &new, version(1, 1, 5)));
+    hand(&mut world, 3, 2, &claim);
+    world.run_for(Duration::from_secs(20));
+    let alarm = Alarm::NumberInUse { node: node(4), kept: new.certificate, refused: old.certificate };
+    for number in 1..=6 {
+        assert!(world.host(number).alarms.contains(&alarm), "{number}: {:?}", world.host(number).alarms);
+    }
+    for number in [1, 2, 3, 5, 6] {
+        assert_eq!(world.node(number).lsa(node(4)).unwrap().body.software, "hostile");
+        assert!(!world.node(number).roster().contains(&node(4)));
+    }
+    // An older certificate for another number in use gets nowhere.
+    let older = crypto::identity(node(5), 500, WallTime(1));
+    hand(&mut world, 3, 2, &MeshMessage::Chain(chain(&older)));
+    let claim = MeshMessage::Lsa(lsa(&world, &older, version(9, 9, 5)));
+    hand(&mut world, 3, 2, &claim);
+    world.run_for(Duration::from_secs(5));
+    assert!(world.node(2).roster().contains(&node(5)));
+    assert_eq!(world.node(1).lsa(node(5)).unwrap().body.software, "test");
+}
+
+/// [LSA-12], [LSA-6]: a copied state folder, running twice: both are left out by everybody, and the alarm names where
+/// each is reached.
+#[test]
+fn clones_are_quarantined() {
+    let (mut world, _) = world(106);
+    let identity = world.host(4).identity.clone();
+    for round in 1..=4 {
+        // The clone is a neighbour of all of them, and always knows better than what it hears.
+        let newest = (1..=6).map(|number| world.node(number).lsa(node(4)).unwrap().body.version).max().unwrap();
+        let clone = lsa(&world, &identity, version(newest.incarnation, newest.sequence + 1, 555));
+        for (from, to) in [(3, 2), (1, 3), (2, 1), (6, 5), (5, 6)] {
+            hand(&mut world, from, to, &MeshMessage::Lsa(clone.clone()));
+        }
+        world.run_for(Duration::from_secs(2 + round));
+    }
+    world.run_for(Duration::from_secs(10));
+    for number in [1, 2, 3, 5, 6] {
+        assert!(!world.node(number).roster().contains(&node(4)), "{number}");
+        let named = world.host(number).alarms.iter().any(|alarm| match alarm {
+            Alarm::Cloned { node: cloned, addresses, other_addresses } => {
+                let mut both = [addresses[0].as_str(), other_addresses[0].as_str()];
+                both.sort_unstable();
+                *cloned == node(4) && both == ["elsewhere:8200", "node-4:8200"]
+            }
+            _ => false,
+        });
+        assert!(named, "{number}: {:?}", world.host(number).alarms);
+    }
+}
+
+/// [LSA-10]: a revocation reaches every node within five seconds; the revoked node is out and its links are closed.
+#[test]
+fn revocation_is_quick() {
+    let (mut world, _) = world(107);
+    let revoked = world.host(4).identity.certificate;
+    let list = Wired(Revocations { number: 7, list: revoked.to_vec() });
+    world.input(node(1), Input::Revocations { list, revoked: [revoked].into() });
+    world.run_for(Duration::from_secs(5));
+    for number in [2, 3, 5, 6] {
+        assert_eq!(world.host(number).revocations, 7);
+        assert!(!world.node(number).roster().contains(&node(4)));
+        assert!(world.host(number).closed.contains(&(node(4), CloseReason::Revoked)));
+    }
+    // It stays out, however often it knocks; an older list changes nothing.
+    let empty = Wired(Revocations { number: 6, list: Vec::new() });
+    world.input(node(2), Input::Revocations { list: empty, revoked: Default::default() });
+    world.run_for(Duration::from_secs(30));
+    assert!(!world.node(1).roster().contains(&node(4)));
+    assert!(!world.node(2).roster().contains(&node(4)));
+}
+
+/// [LSA-9]: a broker's chain reaches every node, also one that joins later.
+#[test]
+fn broker_chains_reach_everybody() {
+    let (mut world, _) = world(108);
+    world.kill(node(6));
+    let chain = Chain { kind: ChainKind::Broker, certificates: vec![b"broker".to_vec()] };
+    world.input(node(1), Input::BrokerChain(Wired(chain)));
+    let foreign = Chain { kind: ChainKind::Broker, certificates: vec![b"other".to_vec()] };
+    hand(&mut world, 3, 2, &MeshMessage::Chain(foreign));
+    world.run_for(Duration::from_secs(2));
+    assert!((2..=5).all(|number| world.host(number).broker_chains == 1));
+    world.start(node(6));
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.host(6).broker_chains, 1);
+}
+
+/// [MBR-1], [MBR-4]: memberships of unknown nodes, with wrong signatures or of too many nodes have no effect.
+#[test]
+fn false_memberships_have_no_effect() {
+    let (mut world, _) = world(109);
+    world.attach(node(1), session(1), entry(1, MemberKind::Active, 1), false);
+    world.settle();
+    let mut hand = |owner: u16, key: [u8; 32]| {
+        let version = MembershipVersion { incarnation: 9, sequence: 9 };
+        let entries = vec![entry(5, MemberKind::Active, 1)];
+        let body = MembershipBody { session: session(1), node: node(owner), version, entries };
+        let signature = crypto::sign(&key, &body.signed_message()).0;
+        let memberships = vec![Membership { body, signature }];
+        let message = RoutedMessage::Memberships { acknowledge: false, memberships };
+        let routed = Routed { source: node(owner), destination: node(1), hop_limit: 8, message };
+        let bytes = MeshMessage::Routed(routed).to_bytes();
+        world.input(node(1), Input::Message { from: node(3), bytes });
+    };
+    hand(77, [0; 32]);
+    hand(4, [0; 32]);
+    hand(1, [0; 32]);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.disagreement(), None);
+    let counters = world.node(1).counters();
+    assert_eq!((counters.memberships_refused, counters.signatures_wrong), (1, 1));
+}
+
+/// [MCU-2]: a message whose hops run out ends; one for an unknown node too.
+#[test]
+fn messages_do_not_wander() {
+    let (mut world, _) = world(110);
+    for (destination, hop_limit) in [(5, 0), (5, 8), (77, 8)] {
+        let message = RoutedMessage::Load(Default::default());
+        let routed = Routed { source: node(3), destination: node(destination), hop_limit, message };
+        hand(&mut world, 3, 2, &MeshMessage::Routed(routed));
+    }
+    let counters = world.node(2).counters();
+    assert_eq!((counters.unicast_hop_limit, counters.unicast_unroutable, counters.unicast_forwarded), (1, 1, 2));
+    world.run_for(Duration::from_secs(1));
+    assert!(world.host(5).loads.contains_key(&node(3)));
+}
+
+/// A neighbour that sends without end is not listened to beyond its rate.
+#[test]
+fn a_flood_of_messages_is_shed() {
+    let (mut world, _) = world(111);
+    let request = MeshMessage::Request([0; 32]).to_bytes();
+    for _ in 0..20_000 {
+        world.input(node(2), Input::Message { from: node(3), bytes: request.clone() });
+    }
+    assert!(world.node(2).counters().messages_shed > 10_000);
+    world.run_for(Duration::from_secs(2));
+    world.kill(node(6));
+    world.settle();
+}
