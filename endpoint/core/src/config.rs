@@ -57,12 +57,8 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 pub const FAREWELL_MAX: Duration = Duration::from_secs(3);
 /// Codes that other providers may have asked for and that are open.
 pub const CODES_ASKED_MAX: usize = 4;
-/// A display name in bytes of UTF-8.
-pub const DISPLAY_NAME_BYTES_MAX: usize = proto_spec::mpsl::DISPLAY_NAME_MAX;
-/// Between two progress events of one transfer: a few a second.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
-/// Seconds that a code lives \[COD-6\].
-pub const CODE_LIFE_S: u32 = 600;
+/// Seconds that a code lives \[COD-3\].
+pub const CODE_LIFE_S: u32 = sealcast_mpsl::limits::CODE_LIFETIME.as_secs() as u32;
 /// Who asks a provider's leader for a code waits this long.
 pub const CODE_ANSWER_MAX: Duration = Duration::from_secs(20);
 

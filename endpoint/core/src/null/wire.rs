@@ -7,8 +7,8 @@ use proto_spec::packet::PacketKind;
 use proto_spec::ticket::Role;
 use proto_spec::{DecodeError, EpochId, Reader, SenderNumber, StreamId, Wire};
 
-use crate::config::DISPLAY_NAME_BYTES_MAX;
 use crate::security::{Base, RosterEntry};
+use proto_spec::mpsl::DISPLAY_NAME_MAX;
 
 const PHRASE_MAX: usize = 128;
 const PRIVATE_MAX: usize = 4 * 1024;
@@ -88,7 +88,7 @@ impl Wire for Message {
             1 => Message::Ask {
                 code: reader.u32()?,
                 phrase: reader.text("phrase", PHRASE_MAX)?.to_owned(),
-                name: reader.text("name", DISPLAY_NAME_BYTES_MAX)?.to_owned(),
+                name: reader.text("name", DISPLAY_NAME_MAX)?.to_owned(),
             },
             2 => Message::Answer { right: reader.u8()? == 1 },
             3 => {
@@ -131,6 +131,6 @@ fn entry(reader: &mut Reader<'_>) -> Result<RosterEntry, DecodeError> {
     Ok(RosterEntry {
         number: SenderNumber::decode(reader)?,
         role: Role::from_u8(reader.u8()?).ok_or(DecodeError::Malformed("role"))?,
-        name: reader.text("name", DISPLAY_NAME_BYTES_MAX)?.to_owned(),
+        name: reader.text("name", DISPLAY_NAME_MAX)?.to_owned(),
     })
 }
