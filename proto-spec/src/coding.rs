@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-/// Why bytes are not what they claim to be. The culprit is always the party that sent them.
+/// Why bytes are not what they claim to be. The culprit is always the party that sent them; it costs that party its
+/// frame, message or connection, and nobody else anything \[CON-5\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// The input ends inside a field.

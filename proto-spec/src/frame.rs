@@ -127,7 +127,7 @@ pub fn put_frame(out: &mut Vec<u8>, frame_type: FrameType, body: impl FnOnce(&mu
     out.len() - start
 }
 
-/// Every frame but data, which is relayed as bytes and read by [`DataHeader`].
+/// Every frame but data, which is relayed as bytes and read by [`DataHeader`] \[FRM-5\].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ControlFrame {
     /// See [`FrameType::Hello`].

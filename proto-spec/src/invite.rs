@@ -31,7 +31,7 @@ pub struct InviteNode {
     pub ports: Vec<u16>,
 }
 
-/// The ports tried when an invite names none, in the order of preference.
+/// The ports tried when an invite names none, in the order of preference \[INV-2\].
 pub const DEFAULT_PORTS: [u16; 3] = [8200, 443, 80];
 
 fn default_ports() -> Vec<u16> {

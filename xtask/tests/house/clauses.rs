@@ -48,12 +48,19 @@ fn cited() -> (BTreeSet<String>, BTreeSet<String>) {
         if is_test || path.file_stem().is_some_and(|stem| stem == "tests") {
             tests.extend(bracketed(&text));
         } else {
-            let (before, after) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+            let (before, after) = text.split_at(tests_start(&text));
             code.extend(bracketed(before));
             tests.extend(bracketed(after));
         }
     }
     (code, tests)
+}
+
+/// Where a source file's own test module begins: `#[cfg(test)]` before a module with a body, not before `mod tests;`.
+fn tests_start(text: &str) -> usize {
+    let mut marks = text.match_indices("#[cfg(test)]").map(|(at, _)| at);
+    let begins = |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.trim_end().ends_with('{'));
+    marks.find(begins).unwrap_or(text.len())
 }
 
 fn excused() -> BTreeMap<String, String> {

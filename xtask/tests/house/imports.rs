@@ -130,6 +130,7 @@ fn nothing_beneath_the_cores_does_io() {
     }
 }
 
+/// [PKT-1]: what cannot be linked cannot open a packet.
 #[test]
 fn a_relay_cannot_link_decryption() {
     let metadata = metadata();

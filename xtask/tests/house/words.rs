@@ -19,7 +19,7 @@ fn nothing_is_left_undone_or_unbounded() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The cores get time and randomness handed in: their sources name neither clocks nor the system's generator.
+/// [CON-6]: the cores get time and randomness handed in; their sources name neither clocks nor the system's generator.
 #[test]
 fn the_cores_read_no_clock_and_draw_no_entropy() {
     let cores = [
