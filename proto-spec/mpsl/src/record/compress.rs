@@ -97,6 +97,7 @@ pub(crate) enum Content {
 
 /// Undoes [`Compressor::put_body`]. `spill` is overwritten for compressed bodies alone and never grows above
 /// [`PLAINTEXT_LENGTH_MAX`].
+/// What is longer than one record, or not as long as it says, is refused before more is allocated \[REC-8\].
 pub(crate) fn read_body(body: &[u8], spill: &mut Vec<u8>) -> Result<Content, MalformedBody> {
     let (encoding, content) = body.split_first().ok_or(MalformedBody)?;
     match *encoding {
