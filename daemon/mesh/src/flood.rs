@@ -145,6 +145,8 @@ impl Node {
         let (node, version) = (lsa.body.node, lsa.body.version);
         match self.lsdb.freshness(&lsa) {
             Freshness::Newer => {}
+            // What an earlier process of this node left behind, with the same count of restarts: not yet jumped past.
+            Freshness::Stale if node == self.identity.node && self.is_past_self(&version) => {}
             Freshness::Duplicate => return self.counters.lsas_duplicate += 1,
             Freshness::Barred => return self.counters.lsas_refused += 1,
             Freshness::Stale => {
@@ -285,7 +287,7 @@ impl Node {
     pub(crate) fn install(&mut self, from: Option<NodeNumber>, lsa: Lsa, signer: Signer) {
         let node = lsa.body.node;
         let before = self.lsdb.signer(node).copied();
-        let incarnation = self.lsdb.get(node).map(|lsa| lsa.body.version.incarnation);
+        let held = self.lsdb.get(node).cloned();
         match self.lsdb.install(lsa.clone(), signer, self.now.mono) {
             Installed::Old => self.counters.lsas_stale += 1,
             Installed::Refused(alarm) => {
@@ -319,8 +321,13 @@ impl Node {
                         self.close(node, CloseReason::NumberInUse);
                     }
                 }
-                if incarnation.is_some_and(|incarnation| incarnation < lsa.body.version.incarnation) {
-                    self.node_restarted(node, lsa.body.version.incarnation);
+                let Some(held) = held else { return self.link_state_changed() };
+                let (was, is) = (held.body.version, lsa.body.version);
+                if was.incarnation < is.incarnation {
+                    self.node_restarted(node, is.incarnation);
+                } else if was.instance != is.instance && from == Some(node) {
+                    // It has lost its count of restarts, and should hear of its past.
+                    self.send(node, &MeshMessage::Lsa(held));
                 }
                 self.link_state_changed();
             }

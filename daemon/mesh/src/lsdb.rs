@@ -18,8 +18,16 @@ struct Entry {
     lsa: Wired<Lsa>,
     signer: Signer,
     received: Timestamp,
-    /// Instances before the present one, oldest first, each with where it said it was reached.
-    retired: Vec<(u64, Vec<String>)>,
+    /// Instances before the present one, oldest first.
+    retired: Vec<Retired>,
+}
+
+/// A process of a node that another has replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Retired {
+    instance: u64,
+    /// When the last of its LSAs was made, by its own clock.
+    issued: WallTime,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,17 +144,21 @@ impl Lsdb {
             return Installed::Old;
         }
         if version.instance != before.instance {
-            let was = held.retired.iter().any(|(instance, _)| *instance == version.instance);
-            let other_addresses = held.lsa.0.body.addresses.clone();
-            if was {
-                // A process that has been replaced speaks again: both are alive.
-                let addresses = lsa.body.addresses.clone();
+            let replaced = &held.lsa.0.body;
+            let at = held.retired.iter().position(|retired| retired.instance == version.instance);
+            let returned = at.map(|at| held.retired.remove(at));
+            // Two processes are alive if one speaks after the other spoke after it. A restart that lost its count looks
+            // alike where news comes in the wrong order; then what came between was made before.
+            let between = returned.as_ref().is_some_and(|returned| replaced.issued > returned.issued);
+            if between {
+                let (addresses, other_addresses) = (lsa.body.addresses.clone(), replaced.addresses.clone());
                 held.lsa = Wired(lsa);
                 held.received = now;
                 self.quarantined.insert(node, Quarantined { key: signer.key, until: now + QUARANTINE });
                 return Installed::Cloned(Alarm::Cloned { node, addresses, other_addresses });
             }
-            held.retired.push((before.instance, other_addresses));
+            let retired = Retired { instance: before.instance, issued: replaced.issued };
+            held.retired.push(retired);
             if held.retired.len() > INSTANCES_RETIRED_MAX {
                 held.retired.remove(0);
             }
@@ -209,10 +221,14 @@ mod tests {
     const NODE: NodeNumber = NodeNumber::new(7).unwrap();
 
     fn lsa(incarnation: u64, sequence: u64, instance: u64, chain: u8) -> Lsa {
+        issued_at(incarnation, sequence, instance, chain, incarnation * 1_000 + sequence)
+    }
+
+    fn issued_at(incarnation: u64, sequence: u64, instance: u64, chain: u8, issued: u64) -> Lsa {
         let body = LsaBody {
             node: NODE,
             version: LsaVersion { incarnation, sequence, instance },
-            issued: WallTime(0),
+            issued: WallTime(issued),
             chain: [chain; 32],
             roles: Roles::default(),
             drain: DrainState::Serving,
@@ -288,6 +304,18 @@ mod tests {
         assert_eq!(lsdb.install(lsa(11, 1, 9, 1), signer(1, 0), at(1)), Installed::Refused(None));
         lsdb.age(NODE, at(601), WallTime(0));
         assert!(!lsdb.is_out(NODE));
+    }
+
+    /// \[LSA-12\]: a restart that lost its count, heard in the wrong order, is no clone.
+    #[test]
+    fn a_lost_count_is_no_clone() {
+        let mut lsdb = Lsdb::default();
+        assert_eq!(lsdb.install(issued_at(1, 1, 2, 1, 500), signer(1, 0), at(0)), Installed::New);
+        assert_eq!(lsdb.install(issued_at(3, 9, 1, 1, 400), signer(1, 0), at(0)), Installed::New);
+        assert_eq!(lsdb.install(issued_at(4, 1, 2, 1, 501), signer(1, 0), at(0)), Installed::New);
+        // But if the one before speaks after that, both are alive.
+        let cloned = lsdb.install(issued_at(5, 1, 1, 1, 502), signer(1, 0), at(0));
+        assert!(matches!(cloned, Installed::Cloned(_)), "{cloned:?}");
     }
 
     /// \[LSA-5\], \[LSA-10\]: what is not renewed, has ended or is revoked goes; full is full.

@@ -151,6 +151,11 @@ impl Node {
         self.own_changed(self.origin.hurry || !current);
     }
 
+    /// Whether another process of this node made an LSA under the count of restarts that this one has.
+    pub(crate) fn is_past_self(&self, version: &LsaVersion) -> bool {
+        version.instance != self.origin.version.instance && version.incarnation == self.origin.version.incarnation
+    }
+
     /// The mesh holds an LSA of this node that this process did not make: of its past life, of another key, or of
     /// another process with its identity.
     pub(crate) fn own_lsa_received(&mut self, from: NodeNumber, lsa: Lsa, signer: Signer) {
@@ -169,7 +174,7 @@ impl Node {
             }
             return;
         }
-        if lsa.body.version <= self.origin.version {
+        if lsa.body.version <= self.origin.version && !self.is_past_self(&lsa.body.version) {
             return;
         }
         self.counters.lsas_jumped += 1;

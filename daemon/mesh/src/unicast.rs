@@ -35,6 +35,7 @@ impl Node {
         self.route(None, Routed { source, destination, hop_limit: HOP_LIMIT, message });
     }
 
+    /// One on its way to another node: hops are counted, and it never goes back \[MCU-2\].
     pub(crate) fn routed_received(&mut self, from: NodeNumber, mut routed: Routed) {
         if routed.destination == self.identity.node {
             return self.unicast_received(routed.source, routed.message);

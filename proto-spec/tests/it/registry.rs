@@ -1,6 +1,9 @@
 //! The tables of `spec/registry.md` and the code hold the same code points \[ERR-1\], \[ERR-2\], \[CON-7\].
 
 use proto_spec::frame::FrameType;
+use proto_spec::lsa::DrainState;
+use proto_spec::membership::MemberKind;
+use proto_spec::mesh::MeshMessageType;
 use proto_spec::{Refusal, TrafficClass};
 
 /// The rows of the table under a heading, each split into its cells.
@@ -42,6 +45,22 @@ fn traffic_classes() {
         .map(|class| vec![(*class as u8).to_string(), class.name().to_owned()])
         .collect();
     assert_eq!(code, table("Traffic classes"));
+}
+
+#[test]
+fn messages_and_states_of_the_mesh() {
+    let spec = |heading| table(heading).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect::<Vec<_>>();
+    let code: Vec<_> =
+        MeshMessageType::ALL.iter().map(|kind| ((*kind as u8).to_string(), format!("{kind:?}"))).collect();
+    assert_eq!(code, spec("Mesh messages"));
+    let code: Vec<_> = (0..=u8::MAX)
+        .filter_map(|value| Some((value.to_string(), format!("{:?}", DrainState::from_u8(value)?).to_lowercase())))
+        .collect();
+    assert_eq!(code, spec("Drain states"));
+    let code: Vec<_> = (0..=u8::MAX)
+        .filter_map(|value| Some((value.to_string(), format!("{:?}", MemberKind::from_u8(value)?).to_lowercase())))
+        .collect();
+    assert_eq!(code, spec("Member kinds"));
 }
 
 #[test]

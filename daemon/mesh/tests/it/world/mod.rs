@@ -13,6 +13,7 @@ use std::time::Duration;
 use proto_spec::egress::{EgressSet, HOP_LIMIT, TrunkHeader};
 use proto_spec::lsa::{DrainState, Roles};
 use proto_spec::membership::{MemberKind, MembershipEntry};
+use proto_spec::mesh::MeshMessage;
 use proto_spec::{AttachSeq, NodeNumber, Now, SenderNumber, SessionId, Timestamp, WallTime};
 use sealcast_mesh::{
     Alarm, Config, DropReason, Input, Node, Output, Perform, SessionView, forward, journal, turn,
@@ -140,6 +141,7 @@ pub struct World {
     /// Everything that happened, folded.
     pub trace: u64,
     pub messages: u64,
+    traced: bool,
 }
 
 struct Outputs(Vec<Output>);
@@ -179,6 +181,7 @@ impl World {
             packets: BTreeMap::new(),
             trace: 0,
             messages: 0,
+            traced: std::env::var_os("MESH_TRACE").is_some(),
             plan,
         };
         for number in numbers {
@@ -276,6 +279,7 @@ impl World {
     pub fn start(&mut self, number: NodeNumber) {
         let now = self.now_of(number);
         let seed = self.random.seed();
+        self.tell(|| format!("{number} starts"));
         let host = self.hosts.get_mut(&number).unwrap();
         assert!(host.node.is_none());
         host.incarnation += 1;
@@ -290,6 +294,7 @@ impl World {
 
     /// Ends a node's process; its neighbours see the connections reset.
     pub fn kill(&mut self, number: NodeNumber) {
+        self.tell(|| format!("{number} dies"));
         let host = self.hosts.get_mut(&number).unwrap();
         host.node = None;
         host.boot += 1;
@@ -352,9 +357,24 @@ impl World {
         self.input(at, Input::Detached { session, number, attach_seq: entry.attach_seq });
     }
 
+    /// With `MESH_TRACE=1` the run is told on stderr.
+    fn tell(&self, line: impl FnOnce() -> String) {
+        if self.traced {
+            eprintln!("{:>9.3} {}", self.now.0.as_secs_f64(), line());
+        }
+    }
+
     /// Hands an input to a node and carries out what it wants.
     pub fn input(&mut self, number: NodeNumber, input: Input) {
         let now = self.now_of(number);
+        if !matches!(input, Input::Tick | Input::Verdict { .. } | Input::Signed { .. } | Input::LinkRtt { .. }) {
+            self.tell(|| match &input {
+                Input::Message { from, bytes } => {
+                    format!("{number} <- {from}: {:?}", <MeshMessage as proto_spec::Wire>::from_bytes(bytes))
+                }
+                input => format!("{number} <- {input:?}"),
+            });
+        }
         let host = self.hosts.get_mut(&number).unwrap();
         let Some(node) = host.node.as_mut() else { return };
         if let Some((journal, file, _)) = &mut host.journal {
@@ -379,6 +399,9 @@ impl World {
             }
         }
         for output in outputs.0 {
+            if !matches!(output, Output::Send { .. } | Output::Verify { .. } | Output::Sign { .. }) {
+                self.tell(|| format!("{number} -> {output:?}"));
+            }
             self.fold(number, &output);
             self.perform(number, boot, output);
         }
