@@ -36,6 +36,7 @@ enum Subject {
     Mpsl,
 }
 
+#[cfg(feature = "bench")]
 impl Arguments {
     fn wants(&self, subject: Subject) -> bool {
         self.subject.is_none_or(|chosen| chosen == subject)

@@ -109,7 +109,14 @@ fn tell(
     if arguments.keep {
         search(&canaries, &tap, &[&code, &code_for_eve], &mut report)?;
         report.print();
-        return keep(ada, &party, folder);
+        return match keep(ada, &party, folder) {
+            // That is how it ends when all is well.
+            Err(error) if error.is::<Stopped>() => {
+                println!("Everything has ended, and the folder is gone.");
+                Ok(())
+            }
+            other => other,
+        };
     }
 
     ada.line("/end")?;
@@ -207,7 +214,7 @@ fn keep(ada: &mut Person<'_>, party: &Party<'_, '_>, folder: &Path) -> anyhow::R
         println!("\nTo join from another terminal, within ten minutes:\n");
         println!("    {} --invite {} join\n", party.programs.sealcast.display(), party.node.invite.display());
         println!("and type this code:  {code}");
-        ada.wait_for_ever(|event| event["event"] == "code_ended" && event["role"] == "customer")?;
+        ada.wait_code_gone("customer")?;
     }
 }
 

@@ -148,19 +148,28 @@ impl Person<'_> {
         what: &str,
         wanted: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<Value> {
-        self.search(Some(Instant::now() + within), wanted)
+        self.search(Instant::now() + within, wanted)
             .with_context(|| format!("{} waits for {what}{}", self.name, self.process.talk()))
-    }
-
-    /// The same without a deadline, and without an account of what failed.
-    pub(super) fn wait_for_ever(&mut self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
-        self.search(None, wanted)
     }
 
     /// A code for this role.
     pub(super) fn code(&mut self, role: &str) -> anyhow::Result<String> {
         let event = self.wait(STEP, "a code", |event| event["event"] == "code" && event["role"] == role)?;
         Ok(event["code"].as_str().context("a code event without a code")?.to_owned())
+    }
+
+    /// Until the code that was shown last can no longer be used, however long that takes and whatever else happens.
+    pub(super) fn wait_code_gone(&mut self, role: &str) -> anyhow::Result<()> {
+        // What is remembered is about codes before.
+        self.seen.clear();
+        loop {
+            let event = self.next(None)?;
+            match event["event"].as_str() {
+                Some("code_ended") if event["role"] == role => return Ok(()),
+                Some("ended") => bail!("{} was told: {event}", self.name),
+                _ => {}
+            }
+        }
     }
 
     /// Until there are so many members.
@@ -181,19 +190,12 @@ impl Person<'_> {
         self.process.wait_success(STEP)
     }
 
-    fn search(
-        &mut self,
-        deadline: Option<Instant>,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> anyhow::Result<Value> {
+    fn search(&mut self, deadline: Instant, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         if let Some(at) = self.seen.iter().position(&wanted) {
             return Ok(self.seen.remove(at));
         }
         loop {
-            let Some(line) = self.process.next(deadline)? else {
-                bail!("{} ended{}", self.name, self.process.talk());
-            };
-            let event: Value = serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?;
+            let event = self.next(Some(deadline))?;
             if wanted(&event) {
                 return Ok(event);
             }
@@ -206,5 +208,12 @@ impl Person<'_> {
                 _ => self.seen.push(event),
             }
         }
+    }
+
+    fn next(&mut self, deadline: Option<Instant>) -> anyhow::Result<Value> {
+        let Some(line) = self.process.next(deadline)? else {
+            bail!("{} ended{}", self.name, self.process.talk());
+        };
+        serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))
     }
 }
