@@ -94,8 +94,7 @@ impl<'a> Reader<'a> {
 
     /// As [`Reader::var`], in UTF-8 and without control characters \[CON-4\].
     pub fn text(&mut self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
-        let text =
-            std::str::from_utf8(self.var(what, limit)?).map_err(|_| DecodeError::Malformed(what))?;
+        let text = std::str::from_utf8(self.var(what, limit)?).map_err(|_| DecodeError::Malformed(what))?;
         if text.chars().any(char::is_control) {
             return Err(DecodeError::Malformed(what));
         }

@@ -7,7 +7,9 @@ mod data;
 mod flow;
 mod lifecycle;
 
-pub use admission::{Attached, Hello, Peer, PeerState, TicketFrame, attach_proof_message, ticket_call_message};
+pub use admission::{
+    Attached, Hello, Peer, PeerState, TicketFrame, attach_proof_message, ticket_call_message,
+};
 pub use data::{DATA_OVERHEAD_MAX, DESTINATIONS_MAX, DataHeader, Destination, Replace};
 pub use flow::{Credit, Ping};
 pub use lifecycle::{Ended, ErrorFrame, Move, PathHint, Presence, Redirect};
@@ -69,9 +71,22 @@ pub enum FrameType {
 impl FrameType {
     /// All of them.
     pub const ALL: [FrameType; 16] = [
-        Self::Hello, Self::Ticket, Self::Attached, Self::Redirect, Self::Activate, Self::Data, Self::Credit,
-        Self::Ping, Self::Pong, Self::Presence, Self::PathHint, Self::Move, Self::Ready, Self::Ended,
-        Self::Error, Self::Detach,
+        Self::Hello,
+        Self::Ticket,
+        Self::Attached,
+        Self::Redirect,
+        Self::Activate,
+        Self::Data,
+        Self::Credit,
+        Self::Ping,
+        Self::Pong,
+        Self::Presence,
+        Self::PathHint,
+        Self::Move,
+        Self::Ready,
+        Self::Ended,
+        Self::Error,
+        Self::Detach,
     ];
 
     /// `None` for types that the registry does not hold.
@@ -98,8 +113,7 @@ impl FrameHeader {
         let Some(head) = bytes.first_chunk::<HEADER_LENGTH>() else { return Ok(None) };
         let frame_type = FrameType::from_u8(head[0]).ok_or(DecodeError::Malformed("frame type"))?;
         let body_length = usize::from(head[1]) << 16 | usize::from(head[2]) << 8 | usize::from(head[3]);
-        let limit =
-            if frame_type == FrameType::Data { BODY_LENGTH_MAX } else { CONTROL_BODY_LENGTH_MAX };
+        let limit = if frame_type == FrameType::Data { BODY_LENGTH_MAX } else { CONTROL_BODY_LENGTH_MAX };
         if body_length > limit {
             return Err(DecodeError::TooLong { what: "frame", length: body_length, limit });
         }
@@ -122,7 +136,10 @@ pub fn put_frame(out: &mut Vec<u8>, frame_type: FrameType, body: impl FnOnce(&mu
     body(out);
     let body_length = out.len() - start - HEADER_LENGTH;
     let limit = if frame_type == FrameType::Data { BODY_LENGTH_MAX } else { CONTROL_BODY_LENGTH_MAX };
-    assert!(body_length <= limit, "a {frame_type:?} frame of {body_length} bytes was built, {limit} are allowed");
+    assert!(
+        body_length <= limit,
+        "a {frame_type:?} frame of {body_length} bytes was built, {limit} are allowed"
+    );
     out[start + 1..start + HEADER_LENGTH].copy_from_slice(&(body_length as u32).to_be_bytes()[1..]);
     out.len() - start
 }

@@ -25,5 +25,7 @@ pub mod tombstone;
 
 pub use coding::{DecodeError, Reader, Wire};
 pub use error::Refusal;
-pub use id::{AttachSeq, EpochId, NodeNumber, SenderNumber, SessionId, SessionNumber, StreamId, TrafficClass};
+pub use id::{
+    AttachSeq, EpochId, NodeNumber, SenderNumber, SessionId, SessionNumber, StreamId, TrafficClass,
+};
 pub use time::{Now, Timestamp, WallTime};

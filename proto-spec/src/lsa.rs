@@ -195,7 +195,8 @@ impl Wire for LsaBody {
             return Err(DecodeError::Malformed("version range"));
         }
         let mut text = |what| Ok::<_, DecodeError>(reader.text(what, LSA_TEXT_LENGTH_MAX)?.to_owned());
-        let (software, region, failure_domain) = (text("software")?, text("region")?, text("failure domain")?);
+        let (software, region, failure_domain) =
+            (text("software")?, text("region")?, text("failure domain")?);
         let addresses = counted(reader, "addresses of an LSA", LSA_ADDRESSES_MAX)?;
         let addresses = (0..addresses)
             .map(|_| Ok(reader.text("address", LSA_ADDRESS_LENGTH_MAX)?.to_owned()))
@@ -210,8 +211,20 @@ impl Wire for LsaBody {
             links.push(link);
         }
         Ok(LsaBody {
-            node, version, issued, chain, roles, drain, capacity, wire_min, wire_max, software, region,
-            failure_domain, addresses, links,
+            node,
+            version,
+            issued,
+            chain,
+            roles,
+            drain,
+            capacity,
+            wire_min,
+            wire_max,
+            software,
+            region,
+            failure_domain,
+            addresses,
+            links,
         })
     }
 }

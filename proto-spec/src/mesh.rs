@@ -5,8 +5,8 @@
 mod routed;
 
 pub use routed::{
-    DigestEntry, LoadReport, MEMBERSHIPS_BYTES_MAX, MEMBERSHIPS_MAX, MembershipAck, Routed, RoutedMessage, SESSION_NODES_MAX,
-    SessionDigest,
+    DigestEntry, LoadReport, MEMBERSHIPS_BYTES_MAX, MEMBERSHIPS_MAX, MembershipAck, Routed, RoutedMessage,
+    SESSION_NODES_MAX, SessionDigest,
 };
 
 use crate::coding::{DecodeError, Reader, Wire, put_var};
@@ -77,7 +77,11 @@ pub struct Chain {
 
 impl Wire for Chain {
     fn encode(&self, out: &mut Vec<u8>) {
-        assert!(self.certificates.len() <= CHAIN_CERTIFICATES_MAX, "{} certificates", self.certificates.len());
+        assert!(
+            self.certificates.len() <= CHAIN_CERTIFICATES_MAX,
+            "{} certificates",
+            self.certificates.len()
+        );
         out.extend_from_slice(&[self.kind as u8, self.certificates.len() as u8]);
         self.certificates.iter().for_each(|certificate| put_var(out, certificate));
     }
@@ -92,8 +96,7 @@ impl Wire for Chain {
         if count == 0 {
             return Err(DecodeError::Malformed("empty chain"));
         }
-        let certificate =
-            |_| Ok(reader.var("certificate", CHAIN_CERTIFICATE_LENGTH_MAX)?.to_vec());
+        let certificate = |_| Ok(reader.var("certificate", CHAIN_CERTIFICATE_LENGTH_MAX)?.to_vec());
         Ok(Chain { kind, certificates: (0..count).map(certificate).collect::<Result<_, DecodeError>>()? })
     }
 }
@@ -218,7 +221,11 @@ impl Wire for MeshMessage {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let length = reader.remaining();
         if length > MESH_MESSAGE_LENGTH_MAX {
-            return Err(DecodeError::TooLong { what: "mesh message", length, limit: MESH_MESSAGE_LENGTH_MAX });
+            return Err(DecodeError::TooLong {
+                what: "mesh message",
+                length,
+                limit: MESH_MESSAGE_LENGTH_MAX,
+            });
         }
         let kind =
             MeshMessageType::from_u8(reader.u8()?).ok_or(DecodeError::Malformed("mesh message type"))?;
@@ -271,7 +278,8 @@ mod tests {
         assert!(Digest::from_bytes(&digest.to_bytes()).is_err(), "one node twice");
         let digest = Digest { brokers: vec![[1; 32]; 2], ..Digest::default() };
         assert!(Digest::from_bytes(&digest.to_bytes()).is_err(), "one broker twice");
-        let chain = |count, length| Chain { kind: ChainKind::Node, certificates: vec![vec![1; length]; count] };
+        let chain =
+            |count, length| Chain { kind: ChainKind::Node, certificates: vec![vec![1; length]; count] };
         let full = chain(CHAIN_CERTIFICATES_MAX, CHAIN_CERTIFICATE_LENGTH_MAX);
         assert_eq!(Chain::from_bytes(&full.to_bytes()), Ok(full));
         assert!(Chain::from_bytes(&chain(1, CHAIN_CERTIFICATE_LENGTH_MAX + 1).to_bytes()).is_err());

@@ -55,7 +55,11 @@ fn parts() -> Vec<Part> {
     };
     vec![
         Part { name: "Rust tests", needs: None, command: rust_tests() },
-        Part { name: "documentation's examples", needs: None, command: cargo_with(&["test", "--workspace", "--doc", "--quiet"]) },
+        Part {
+            name: "documentation's examples",
+            needs: None,
+            command: cargo_with(&["test", "--workspace", "--doc", "--quiet"]),
+        },
         Part {
             name: "vectors: frames, written anew by an independent encoder",
             needs: Some(needs_python()),

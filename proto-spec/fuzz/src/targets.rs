@@ -6,8 +6,8 @@
 use proto_spec::app::{Chat, Control, Private};
 use proto_spec::channel::{AckRecord, LatestHeader};
 use proto_spec::checkpoint::Checkpoint;
-use proto_spec::frame::{ControlFrame, DataHeader, FrameHeader, FrameType};
 use proto_spec::egress::TrunkHeader;
+use proto_spec::frame::{ControlFrame, DataHeader, FrameHeader, FrameType};
 use proto_spec::invite::Invite;
 use proto_spec::lsa::Lsa;
 use proto_spec::membership::Membership;

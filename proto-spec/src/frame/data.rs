@@ -96,7 +96,8 @@ impl DataHeader {
             }
             let mut members = SmallVec::with_capacity(count);
             for _ in 0..count {
-                members.push(SenderNumber::new(reader.u16()?).ok_or(DecodeError::Malformed("destination 0"))?);
+                members
+                    .push(SenderNumber::new(reader.u16()?).ok_or(DecodeError::Malformed("destination 0"))?);
             }
             Destination::Members(members)
         };
@@ -133,7 +134,11 @@ impl DataHeader {
             );
             out.extend_from_slice(&self.sender.value().to_be_bytes());
             if let Destination::Members(members) = &self.destination {
-                assert!((1..=DESTINATIONS_MAX).contains(&members.len()), "a frame for {} members", members.len());
+                assert!(
+                    (1..=DESTINATIONS_MAX).contains(&members.len()),
+                    "a frame for {} members",
+                    members.len()
+                );
                 out.push(members.len() as u8);
                 for member in members {
                     out.extend_from_slice(&member.value().to_be_bytes());

@@ -319,11 +319,21 @@ mod tests {
         let version = MembershipVersion { incarnation: 1, sequence: 2 };
         let entries = vec![DigestEntry { node: node(3), version }, DigestEntry { node: node(4), version }];
         for message in [
-            RoutedMessage::MembershipAck(MembershipAck { session, node: node(3), version, known: vec![node(3), node(9)] }),
+            RoutedMessage::MembershipAck(MembershipAck {
+                session,
+                node: node(3),
+                version,
+                known: vec![node(3), node(9)],
+            }),
             RoutedMessage::HomeDigest(vec![SessionDigest { session, entries: entries.clone() }]),
             RoutedMessage::MembershipRequest { session, nodes: vec![node(1)] },
             RoutedMessage::TombstoneAck { session, number: None },
-            RoutedMessage::Load(LoadReport { sequence: 1, attachments: 2, capacity: 3, ..LoadReport::default() }),
+            RoutedMessage::Load(LoadReport {
+                sequence: 1,
+                attachments: 2,
+                capacity: 3,
+                ..LoadReport::default()
+            }),
         ] {
             let message = routed(message);
             let bytes = message.to_bytes();

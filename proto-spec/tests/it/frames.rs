@@ -1,8 +1,8 @@
 //! Golden frames, made from the clauses by an independent script \[FRM-1\], \[FRM-5\], \[FRM-10\], \[CON-1\].
 
 use proto_spec::frame::{
-    Attached, ControlFrame, Credit, DataHeader, Destination, Ended, ErrorFrame, FrameHeader, FrameType, Hello, Move,
-    PathHint, Peer, PeerState, Ping, Presence, Redirect, Replace, TicketFrame,
+    Attached, ControlFrame, Credit, DataHeader, Destination, Ended, ErrorFrame, FrameHeader, FrameType,
+    Hello, Move, PathHint, Peer, PeerState, Ping, Presence, Redirect, Replace, TicketFrame,
 };
 use proto_spec::ticket::TicketKind;
 use proto_spec::{AttachSeq, NodeNumber, Refusal, SenderNumber, TrafficClass};

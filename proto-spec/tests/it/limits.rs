@@ -1,8 +1,8 @@
 //! Each limit is tested at the limit and one past it.
 
 use proto_spec::frame::{
-    Attached, BODY_LENGTH_MAX, CONTROL_BODY_LENGTH_MAX, ControlFrame, DESTINATIONS_MAX, DataHeader, Destination,
-    FRAME_LENGTH_MAX, FrameHeader, FrameType, Hello, attach_proof_message, ticket_call_message,
+    Attached, BODY_LENGTH_MAX, CONTROL_BODY_LENGTH_MAX, ControlFrame, DESTINATIONS_MAX, DataHeader,
+    Destination, FRAME_LENGTH_MAX, FrameHeader, FrameType, Hello, attach_proof_message, ticket_call_message,
 };
 use proto_spec::packet::{PacketKind, RecordHeader};
 use proto_spec::{
@@ -20,7 +20,10 @@ fn frame_lengths_end_where_the_clause_says() {
     assert_eq!(header(FrameType::Data, BODY_LENGTH_MAX).unwrap().unwrap().frame_length(), FRAME_LENGTH_MAX);
     assert!(matches!(header(FrameType::Data, BODY_LENGTH_MAX + 1), Err(DecodeError::TooLong { .. })));
     assert!(header(FrameType::Ticket, CONTROL_BODY_LENGTH_MAX).is_ok());
-    assert!(matches!(header(FrameType::Ticket, CONTROL_BODY_LENGTH_MAX + 1), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(
+        header(FrameType::Ticket, CONTROL_BODY_LENGTH_MAX + 1),
+        Err(DecodeError::TooLong { .. })
+    ));
     assert_eq!(FrameHeader::peek(&[0x10, 0, 0]), Ok(None), "three bytes are no header yet");
 }
 

@@ -49,16 +49,21 @@ fn traffic_classes() {
 
 #[test]
 fn messages_and_states_of_the_mesh() {
-    let spec = |heading| table(heading).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect::<Vec<_>>();
+    let spec =
+        |heading| table(heading).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect::<Vec<_>>();
     let code: Vec<_> =
         MeshMessageType::ALL.iter().map(|kind| ((*kind as u8).to_string(), format!("{kind:?}"))).collect();
     assert_eq!(code, spec("Mesh messages"));
     let code: Vec<_> = (0..=u8::MAX)
-        .filter_map(|value| Some((value.to_string(), format!("{:?}", DrainState::from_u8(value)?).to_lowercase())))
+        .filter_map(|value| {
+            Some((value.to_string(), format!("{:?}", DrainState::from_u8(value)?).to_lowercase()))
+        })
         .collect();
     assert_eq!(code, spec("Drain states"));
     let code: Vec<_> = (0..=u8::MAX)
-        .filter_map(|value| Some((value.to_string(), format!("{:?}", MemberKind::from_u8(value)?).to_lowercase())))
+        .filter_map(|value| {
+            Some((value.to_string(), format!("{:?}", MemberKind::from_u8(value)?).to_lowercase()))
+        })
         .collect();
     assert_eq!(code, spec("Member kinds"));
 }

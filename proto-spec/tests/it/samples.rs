@@ -5,23 +5,22 @@ use std::fs;
 use std::path::Path;
 
 use proto_spec::app::{
-    Chat, CodeEnd, Control, FileAnswer, FileMessage, FileOffer, FileReason, GoodbyeReason, Permission, Private,
+    Chat, CodeEnd, Control, FileAnswer, FileMessage, FileOffer, FileReason, GoodbyeReason, Permission,
+    Private,
 };
 use proto_spec::channel::{Ack, AckEntry, AckRange, AckRecord, LatestHeader};
 use proto_spec::checkpoint::{Checkpoint, CheckpointBody};
 use proto_spec::egress::{EgressSet, HOP_LIMIT, TrunkHeader};
 use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaLink, LsaVersion, Roles};
-use proto_spec::membership::{
-    MemberKind, Membership, MembershipBody, MembershipEntry, MembershipVersion,
-};
+use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipEntry, MembershipVersion};
 use proto_spec::mesh::{
-    Chain, ChainKind, Digest, DigestEntry, LoadReport, MembershipAck, MeshMessage, Revocations, Routed, RoutedMessage,
-    SessionDigest,
+    Chain, ChainKind, Digest, DigestEntry, LoadReport, MembershipAck, MeshMessage, Revocations, Routed,
+    RoutedMessage, SessionDigest,
 };
-use proto_spec::mpsl::epoch::{
-    ChannelBase, EpochMessage, Heartbeat, HeartbeatAnswer, Notice, SessionRecord,
+use proto_spec::mpsl::epoch::{ChannelBase, EpochMessage, Heartbeat, HeartbeatAnswer, Notice, SessionRecord};
+use proto_spec::mpsl::handshake::{
+    KEM_CIPHERTEXT_LENGTH, KEM_KEY_LENGTH, M1, M2, Message, Proof, SRP_LENGTH,
 };
-use proto_spec::mpsl::handshake::{KEM_CIPHERTEXT_LENGTH, KEM_KEY_LENGTH, M1, M2, Message, Proof, SRP_LENGTH};
 use proto_spec::mpsl::pairwise::PairwiseHeader;
 use proto_spec::mpsl::roster::{Roster, RosterMember};
 use proto_spec::ticket::Role;
@@ -116,8 +115,7 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     add("pairwise", "epoch", [&header.to_array()[..], &[9; 40]].concat());
 
     add("roster", "two-members", roster().to_bytes());
-    let message =
-        EpochMessage { roster: roster().to_bytes(), signature: [3; 64], step: 4, wrapped: [5; 40] };
+    let message = EpochMessage { roster: roster().to_bytes(), signature: [3; 64], step: 4, wrapped: [5; 40] };
     add("epoch_message", "second", message.to_bytes());
     add("heartbeat", "held", Heartbeat { nonce: [1; 16], held: Some(epoch()) }.to_bytes());
     add("heartbeat", "none-held", Heartbeat { nonce: [1; 16], held: None }.to_bytes());
@@ -136,8 +134,13 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         broker: [4; 32],
     };
     add("tombstone", "member", Tombstone { body, signature: [5; 64] }.to_bytes());
-    let body =
-        CheckpointBody { mesh: "mesh".into(), index: 8, hash: [1; 32], time: WallTime(2_000), broker: [4; 32] };
+    let body = CheckpointBody {
+        mesh: "mesh".into(),
+        index: 8,
+        hash: [1; 32],
+        time: WallTime(2_000),
+        broker: [4; 32],
+    };
     add("checkpoint", "eighth", Checkpoint { body, signature: [5; 64] }.to_bytes());
 
     add("lsa", "two-links", lsa().to_bytes());
@@ -186,7 +189,11 @@ fn membership() -> Membership {
         session: SessionId([3; 16]),
         node: node(2),
         version: MembershipVersion { incarnation: 1, sequence: 8 },
-        entries: vec![entry(1, MemberKind::Active), entry(2, MemberKind::Standby), entry(3, MemberKind::Lobby)],
+        entries: vec![
+            entry(1, MemberKind::Active),
+            entry(2, MemberKind::Standby),
+            entry(3, MemberKind::Lobby),
+        ],
     };
     Membership { body, signature: [4; 64] }
 }
@@ -208,10 +215,20 @@ fn mesh_messages() -> Vec<(&'static str, MeshMessage)> {
     let tombstone = Tombstone::from_bytes(
         &fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/tombstone/member")).unwrap(),
     );
-    let load = LoadReport { sequence: 1, attachments: 2, capacity: 3, queue_bytes: 4, forwarded_bytes: 5, full: true };
+    let load = LoadReport {
+        sequence: 1,
+        attachments: 2,
+        capacity: 3,
+        queue_bytes: 4,
+        forwarded_bytes: 5,
+        full: true,
+    };
     vec![
         ("lsa", MeshMessage::Lsa(lsa())),
-        ("chain", MeshMessage::Chain(Chain { kind: ChainKind::Node, certificates: vec![vec![1; 9], vec![2; 7]] })),
+        (
+            "chain",
+            MeshMessage::Chain(Chain { kind: ChainKind::Node, certificates: vec![vec![1; 9], vec![2; 7]] }),
+        ),
         ("revocations", MeshMessage::Revocations(Revocations { number: 3, list: vec![9; 20] })),
         ("digest", MeshMessage::Digest(digest)),
         ("request", MeshMessage::Request([6; 32])),

@@ -24,7 +24,8 @@ const LENGTHS: [usize; 3] = [100, 1_200, 16 * 1024];
 const RUN_BYTES: usize = 64 * 1024 * 1024;
 const RUN_RECORDS_MAX: usize = 100_000;
 const STREAM: StreamId = StreamId(16);
-const BULK: Sealing = Sealing { class: TrafficClass::Bulk, stream: STREAM, signed: false, shape: Shape::Exact };
+const BULK: Sealing =
+    Sealing { class: TrafficClass::Bulk, stream: STREAM, signed: false, shape: Shape::Exact };
 /// At 16 KiB sealing and opening may take at most so much longer than the bare cipher.
 const TARGET_RATIO: f64 = 1.15;
 
@@ -153,7 +154,13 @@ fn handshakes(runs: usize) -> Result<Figure> {
         bench.run()?;
         rates.push(1.0 / start.elapsed().as_secs_f64());
     }
-    Ok(Figure { name: "mpsl handshake".into(), unit: "a second", value: median(rates), reference: None, target: None })
+    Ok(Figure {
+        name: "mpsl handshake".into(),
+        unit: "a second",
+        value: median(rates),
+        reference: None,
+        target: None,
+    })
 }
 
 /// A leader with one open code and a joiner who knows it.

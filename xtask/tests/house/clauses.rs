@@ -12,7 +12,8 @@ fn bracketed(text: &str) -> BTreeSet<String> {
         let Some(end) = rest.find([']', '\\']) else { continue };
         let id = &rest[..end];
         if let Some((prefix, number)) = id.split_once('-') {
-            let prefix_fits = (2..=4).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_uppercase());
+            let prefix_fits =
+                (2..=4).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_uppercase());
             if prefix_fits && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
                 found.insert(id.to_owned());
             }
@@ -40,7 +41,8 @@ fn cited() -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut code, mut tests) = (BTreeSet::new(), BTreeSet::new());
     for path in super::files(&super::workspace(), &[".rs", ".proto"]) {
         let text = fs::read_to_string(&path).unwrap();
-        let is_test = path.components().any(|part| ["tests", "fuzz"].iter().any(|name| part.as_os_str() == *name));
+        let is_test =
+            path.components().any(|part| ["tests", "fuzz"].iter().any(|name| part.as_os_str() == *name));
         let own = path.ends_with(Path::new("tests/house/clauses.rs"));
         if own {
             continue;

@@ -21,16 +21,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "relayd",
         &[
-            "proto-spec", "sealcast-rpc", "sealcast-mesh", "sealcast-attach", "sealcast-placement",
-            "sealcast-trust", "sealcast-broker",
+            "proto-spec",
+            "sealcast-rpc",
+            "sealcast-mesh",
+            "sealcast-attach",
+            "sealcast-placement",
+            "sealcast-trust",
+            "sealcast-broker",
         ],
     ),
     ("relayctl", &["proto-spec", "sealcast-rpc", "sealcast-trust"]),
     (
         "netsim",
         &[
-            "proto-spec", "sealcast-mesh", "sealcast-attach", "sealcast-placement", "sealcast-trust",
-            "sealcast-broker", "sealcast-endpoint-core", "sealcast-mpsl",
+            "proto-spec",
+            "sealcast-mesh",
+            "sealcast-attach",
+            "sealcast-placement",
+            "sealcast-trust",
+            "sealcast-broker",
+            "sealcast-endpoint-core",
+            "sealcast-mpsl",
         ],
     ),
     ("xtask", &["proto-spec", "sealcast-rpc", "sealcast-endpoint", "sealcast-mpsl"]),
@@ -38,14 +49,32 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Crates whose logic runs in the simulator as it is.
 const SANS_IO: &[&str] = &[
-    "proto-spec", "sealcast-mesh", "sealcast-attach", "sealcast-placement", "sealcast-trust", "sealcast-broker",
-    "sealcast-endpoint-core", "sealcast-mpsl",
+    "proto-spec",
+    "sealcast-mesh",
+    "sealcast-attach",
+    "sealcast-placement",
+    "sealcast-trust",
+    "sealcast-broker",
+    "sealcast-endpoint-core",
+    "sealcast-mpsl",
 ];
 
 /// What does IO: none of it may be reachable from a crate above.
 const IO: &[&str] = &[
-    "tokio", "libp2p", "tonic", "hyper", "axum", "rustls", "tokio-rustls", "socket2", "mio", "quinn", "sled", "async-std",
-    "smol", "reqwest",
+    "tokio",
+    "libp2p",
+    "tonic",
+    "hyper",
+    "axum",
+    "rustls",
+    "tokio-rustls",
+    "socket2",
+    "mio",
+    "quinn",
+    "sled",
+    "async-std",
+    "smol",
+    "reqwest",
 ];
 
 fn metadata() -> Metadata {
@@ -59,7 +88,11 @@ fn metadata() -> Metadata {
 }
 
 fn local(metadata: &Metadata) -> BTreeMap<String, PackageId> {
-    metadata.workspace_packages().iter().map(|package| (package.name.to_string(), package.id.clone())).collect()
+    metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| (package.name.to_string(), package.id.clone()))
+        .collect()
 }
 
 /// Names of every package that `root` is built from, itself included; what only its tests or build scripts use is left
@@ -137,11 +170,16 @@ fn a_relay_cannot_link_decryption() {
     let locals = local(&metadata);
     for name in ["relayd", "relayctl"] {
         let closure = closure(&metadata, &locals[name]);
-        for absent in ["sealcast-mpsl", "sealcast-endpoint-core", "sealcast-endpoint", "srp", "aes-kw", "aes-gcm-siv"] {
+        for absent in
+            ["sealcast-mpsl", "sealcast-endpoint-core", "sealcast-endpoint", "srp", "aes-kw", "aes-gcm-siv"]
+        {
             assert!(!closure.contains(absent), "{name} reaches {absent}");
         }
     }
-    assert!(closure(&metadata, &locals["sealcast"]).contains("sealcast-mpsl"), "the search finds what is there");
+    assert!(
+        closure(&metadata, &locals["sealcast"]).contains("sealcast-mpsl"),
+        "the search finds what is there"
+    );
 }
 
 #[test]
@@ -158,7 +196,11 @@ fn every_dependency_has_one_version_from_the_workspace() {
                 // A crate's tests may ask for a feature of the crate itself.
                 let itself = name == own;
                 let inherited = entry.get("workspace").and_then(|v| v.as_bool()) == Some(true);
-                assert!(inherited || itself, "{}: {name} does not say `workspace = true`", manifest.display());
+                assert!(
+                    inherited || itself,
+                    "{}: {name} does not say `workspace = true`",
+                    manifest.display()
+                );
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The house's own rules, held by tests: who imports whom, what is absent, which clauses are proven.
 
+#![allow(clippy::unwrap_used)] // a test that finds nothing to unwrap has failed
+
 mod clauses;
 mod imports;
 mod words;

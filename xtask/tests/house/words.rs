@@ -6,7 +6,12 @@ use std::fs;
 #[test]
 fn nothing_is_left_undone_or_unbounded() {
     // Put together here, so that this file does not find itself.
-    let words = ["to".to_owned() + "do!(", "un".to_owned() + "implemented!(", "unbounded".to_owned() + "_channel", "static".to_owned() + " mut "];
+    let words = [
+        "to".to_owned() + "do!(",
+        "un".to_owned() + "implemented!(",
+        "unbounded".to_owned() + "_channel",
+        "static".to_owned() + " mut ",
+    ];
     let mut faults = Vec::new();
     for path in super::files(&super::workspace(), &[".rs"]) {
         let text = fs::read_to_string(&path).unwrap();
@@ -23,10 +28,24 @@ fn nothing_is_left_undone_or_unbounded() {
 #[test]
 fn the_cores_read_no_clock_and_draw_no_entropy() {
     let cores = [
-        "proto-spec/src", "proto-spec/mpsl/src", "daemon/mesh/src", "daemon/attach/src", "daemon/placement/src",
-        "daemon/broker/src", "endpoint/core/src",
+        "proto-spec/src",
+        "proto-spec/mpsl/src",
+        "daemon/mesh/src",
+        "daemon/attach/src",
+        "daemon/placement/src",
+        "daemon/broker/src",
+        "endpoint/core/src",
     ];
-    let words = ["Instant::now", "SystemTime", "OsRng", "SysRng", "getrandom", "thread_rng", "std::net::Tcp", "std::thread"];
+    let words = [
+        "Instant::now",
+        "SystemTime",
+        "OsRng",
+        "SysRng",
+        "getrandom",
+        "thread_rng",
+        "std::net::Tcp",
+        "std::thread",
+    ];
     let mut faults = Vec::new();
     for core in cores {
         for path in super::files(&super::workspace().join(core), &[".rs"]) {

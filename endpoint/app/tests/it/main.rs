@@ -1,5 +1,7 @@
 //! The program as a process: what it says and how it exits when there is no mesh to talk to.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
