@@ -21,8 +21,11 @@ use proto_spec::ticket::{Claims, Footer};
 use proto_spec::tombstone::Tombstone;
 use proto_spec::{Wire, probe};
 
+/// Takes any bytes; panics on a bug.
+pub type Target = fn(&[u8]);
+
 /// Every target by name; a corpus folder and a binary of the same name belong to each.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("frame", frame),
     ("record_header", record_header),
     ("claims", claims),
@@ -103,10 +106,9 @@ pub fn invite(bytes: &[u8]) {
 
 /// A probe.
 pub fn probe_question(bytes: &[u8]) {
-    if let Some(question) = bytes.first_chunk() {
-        if let Some(answer) = probe::answer(question) {
-            assert_eq!(answer[8..], question[8..]);
-        }
+    let Some(question) = bytes.first_chunk() else { return };
+    if let Some(answer) = probe::answer(question) {
+        assert_eq!(answer[8..], question[8..]);
     }
 }
 

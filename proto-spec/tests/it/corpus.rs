@@ -1,6 +1,7 @@
 //! Replays every committed corpus through its fuzz target \[CON-5\].
 
 #[path = "../../fuzz/src/targets.rs"]
+#[allow(unreachable_pub)] // a library there, a module here
 mod targets;
 
 use std::collections::BTreeSet;
