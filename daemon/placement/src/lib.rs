@@ -4,6 +4,8 @@
 //! an endpoint may attach to any node of its mesh. Never measures anything itself and never decides about drains or
 //! fail-over.
 
+pub mod place;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
