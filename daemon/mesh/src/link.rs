@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
 use crate::config::{
-    COST_UNMEASURED, LINK_FAULTS_MAX, LINK_HOLD, LINK_MESSAGES_BURST, LINK_MESSAGES_RATE, LINKS_SPARE,
+    COST_UNMEASURED, DIAL_BACKOFF_MAX, LINK_FAULTS_MAX, LINK_HOLD, LINK_MESSAGES_BURST, LINK_MESSAGES_RATE, LINKS_SPARE,
 };
 use crate::io::{Alarm, CloseReason, Output, Signer};
 use crate::node::Node;
@@ -22,6 +22,7 @@ const COST_STEP: u32 = 5;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Link {
     pub(crate) peer: Signer,
+    up_at: Timestamp,
     /// When it may carry traffic.
     pub(crate) usable_at: Timestamp,
     pub(crate) usable: bool,
@@ -59,6 +60,7 @@ impl Link {
     fn new(peer: Signer, usable_at: Timestamp, now: Timestamp) -> Link {
         Link {
             peer,
+            up_at: now,
             usable_at,
             usable: false,
             srtt_us: None,
@@ -101,7 +103,6 @@ impl Node {
         let returning = self.past_links.contains_key(&number);
         let usable_at = if returning { now + LINK_HOLD } else { now };
         self.links.insert(number, Link::new(peer, usable_at, now));
-        self.dials.remove(&number);
         self.timers.no_later(Timer::Hold, usable_at);
         self.timers.no_later(Timer::Dial, now);
         self.greet(number);
@@ -142,7 +143,10 @@ impl Node {
     pub(crate) fn link_down(&mut self, peer: NodeNumber) {
         let Some(link) = self.links.remove(&peer) else { return };
         self.past_links.insert(peer, self.now.mono);
-        self.dials.remove(&peer);
+        // Who hangs up at once is not called again at once.
+        if self.now.mono.since(link.up_at) >= DIAL_BACKOFF_MAX {
+            self.dials.remove(&peer);
+        }
         self.timers.no_later(Timer::Dial, self.now.mono);
         if link.usable {
             self.publish_routes();

@@ -99,7 +99,7 @@ impl Node {
         let instance = rng.next();
         let me = identity.node;
         let mut node = Node {
-            origin: Origin::new(incarnation, instance, now),
+            origin: Origin::new(incarnation, instance, now.mono),
             sessions: Sessions::new(incarnation),
             flood: Flood::new(now.mono),
             snapshot: Arc::new(Snapshot::empty(me)),

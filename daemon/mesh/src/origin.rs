@@ -2,18 +2,19 @@
 
 use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaLink, LsaVersion};
 use proto_spec::mesh::{Chain, ChainKind, MeshMessage};
-use proto_spec::{NodeNumber, Now, Timestamp, WallTime};
+use proto_spec::{NodeNumber, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
-use crate::config::{LSA_GATHER, LSA_INTERVAL, LSA_REFRESH, LSA_URGENT_BURST, LSA_URGENT_RATE};
+use crate::config::{LSA_GATHER, LSA_INTERVAL, LSA_REFRESH, LSA_URGENT_BURST, LSA_URGENT_RATE, QUARANTINE};
 use crate::io::{Alarm, Signer};
 use crate::node::{Node, Request};
 use crate::timers::Timer;
 use crate::wired::Wired;
 
-/// LSAs by another process with this identity that silence this one \[LSA-12\].
-const FOREIGN_MAX: u32 = 2;
+/// Times that another process with this identity outdoes this one before it falls silent \[LSA-12\]: often enough that
+/// all others see both of them at it.
+const FOREIGN_MAX: u32 = 4;
 
 /// What the node remembers of its own LSAs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,24 +31,24 @@ pub(crate) struct Origin {
     renew: bool,
     /// Another key owns this node's number, or the identity runs twice: it says nothing more.
     pub(crate) silenced: bool,
-    /// When the process started, by its wall clock.
-    started: WallTime,
-    /// LSAs that another process with this identity made since.
+    /// How often another process with this identity made it jump lately.
     foreign: u32,
+    /// When it last did.
+    foreign_at: Option<Timestamp>,
 }
 
 impl Origin {
-    pub(crate) fn new(incarnation: u64, instance: u64, now: Now) -> Origin {
+    pub(crate) fn new(incarnation: u64, instance: u64, now: Timestamp) -> Origin {
         Origin {
             version: LsaVersion { incarnation, sequence: 0, instance },
             made_at: None,
-            urgent: Bucket::new(LSA_URGENT_RATE, LSA_URGENT_BURST, now.mono),
+            urgent: Bucket::new(LSA_URGENT_RATE, LSA_URGENT_BURST, now),
             hurry: false,
             signing: false,
             renew: false,
             silenced: false,
-            started: now.wall,
             foreign: 0,
+            foreign_at: None,
         }
     }
 }
@@ -151,6 +152,16 @@ impl Node {
         self.own_changed(self.origin.hurry || !current);
     }
 
+    /// Counts the times that this process was outdone by another with its identity. Its past does that once or twice, a
+    /// clone goes on.
+    fn is_answered(&mut self) -> bool {
+        let now = self.now.mono;
+        let fresh = self.origin.foreign_at.is_some_and(|at| now.since(at) < QUARANTINE);
+        self.origin.foreign = if fresh { self.origin.foreign + 1 } else { 1 };
+        self.origin.foreign_at = Some(now);
+        self.origin.foreign >= FOREIGN_MAX
+    }
+
     /// Whether another process of this node made an LSA under the count of restarts that this one has.
     pub(crate) fn is_past_self(&self, version: &LsaVersion) -> bool {
         version.instance != self.origin.version.instance && version.incarnation == self.origin.version.incarnation
@@ -179,18 +190,13 @@ impl Node {
         }
         self.counters.lsas_jumped += 1;
         let theirs = lsa.body.version;
-        // What this node's past left behind was made before the start; what is made later, and again after it was
-        // jumped past, is made by another process.
-        if theirs.instance != self.origin.version.instance && lsa.body.issued > self.origin.started {
-            self.origin.foreign += 1;
-            if self.origin.foreign >= FOREIGN_MAX {
-                let addresses = self.config.addresses.clone();
-                let other_addresses = lsa.body.addresses.clone();
-                self.alarm(Alarm::Cloned { node: signer.node, addresses, other_addresses });
-                self.lsdb.quarantine(signer.node, signer.key, self.now.mono);
-                self.origin.silenced = true;
-                return;
-            }
+        if theirs.instance != self.origin.version.instance && self.is_answered() {
+            let addresses = self.config.addresses.clone();
+            let other_addresses = lsa.body.addresses.clone();
+            self.alarm(Alarm::Cloned { node: signer.node, addresses, other_addresses });
+            self.lsdb.quarantine(signer.node, signer.key, self.now.mono);
+            self.origin.silenced = true;
+            return;
         }
         if theirs.instance == self.origin.version.instance {
             self.origin.version.sequence = theirs.sequence;

@@ -88,11 +88,13 @@ impl Node {
             wanted.retain(|node| needed.contains(node));
         }
         wanted.retain(|node| !self.links.contains_key(node));
-        self.dials.retain(|node, _| wanted.contains(node));
+        let links = &self.links;
+        self.dials.retain(|node, _| wanted.contains(node) || links.contains_key(node));
         for node in wanted {
             self.dial_one(node);
         }
-        let next = self.dials.values().map(|dialling| dialling.next_at).min();
+        let unlinked = self.dials.iter().filter(|(node, _)| !self.links.contains_key(node));
+        let next = unlinked.map(|(_, dialling)| dialling.next_at).min();
         if let Some(next) = next {
             self.timers.no_later(Timer::Dial, next);
         }
