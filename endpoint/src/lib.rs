@@ -6,7 +6,7 @@
 //! use sealcast_endpoint::{Invite, JoinCode, Mesh, Options, Session};
 //! let text = std::fs::read_to_string("invite.toml").expect("the invite file");
 //! let mesh = Mesh::from_invite(Invite::parse(&text).expect("an invite"), None)?;
-//! let code: JoinCode = "483-920-117 lucky-otter-plaza".parse().expect("a join code");
+//! let code: JoinCode = "483-920-117 lucky-ocean-zoo".parse().expect("a join code");
 //! let mut session = Session::join(mesh, code, None, Options::new("Ada", "/tmp".into())).await?;
 //! while let Some(event) = session.next_event().await {
 //!     println!("{event:?}");

@@ -153,7 +153,7 @@ pub enum Event {
     },
     /// A join code to read aloud.
     Code {
-        /// `483-920-117 lucky-otter-plaza`.
+        /// `483-920-117 lucky-ocean-zoo`.
         code: String,
         /// What the joiner will be.
         role: Role,

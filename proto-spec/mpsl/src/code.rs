@@ -46,7 +46,7 @@ impl fmt::Debug for Words {
     }
 }
 
-/// A whole join code. Displays as people read it aloud, `483-920-117 lucky-otter-plaza`; `Debug` shows nothing.
+/// A whole join code. Displays as people read it aloud, `483-920-117 lucky-ocean-zoo`; `Debug` shows nothing.
 ///
 /// ```
 /// use sealcast_mpsl::JoinCode;
