@@ -97,7 +97,8 @@ impl Incoming {
             self.ack_at = Some(now);
             return Arrival::Duplicate;
         }
-        let too_far = self.next.is_some() && sequence - next >= WINDOW_RECORDS_MAX;
+        // The last of all sequences has none behind it: no channel lives to see it.
+        let too_far = sequence == u64::MAX || self.next.is_some() && sequence - next >= WINDOW_RECORDS_MAX;
         if too_far || self.held_cost + self.untaken + cost > self.capacity {
             return Arrival::Outside;
         }
@@ -215,6 +216,24 @@ mod tests {
 
     fn delivered(channel: &mut Incoming) -> Vec<u64> {
         std::iter::from_fn(|| channel.deliver()).map(|(sequence, _)| sequence).collect()
+    }
+
+    /// \[CHN-2\] \[CHN-11\]: a member may claim to be at the end of all sequences; nothing comes of it.
+    #[test]
+    fn the_end_of_all_sequences_is_never_reached() {
+        for start in [u64::MAX, u64::MAX - 1] {
+            let mut channel = Incoming::new(CHAT_STREAM, 10_000);
+            assert_eq!(channel.arrive(NOW, u64::MAX, payload(1)), Arrival::Outside, "before the start");
+            channel.advance(NOW, start);
+            assert_eq!(channel.arrive(NOW, u64::MAX, payload(1)), Arrival::Outside);
+            assert!(delivered(&mut channel).is_empty());
+            let acknowledged = channel.acknowledge(NOW);
+            assert_eq!((acknowledged.next, acknowledged.ranges), (start, vec![]));
+        }
+        let mut channel = Incoming::new(CHAT_STREAM, 10_000);
+        channel.advance(NOW, u64::MAX - 1);
+        assert_eq!(channel.arrive(NOW, u64::MAX - 1, payload(1)), Arrival::InOrder);
+        assert_eq!(delivered(&mut channel), [u64::MAX - 1]);
     }
 
     /// \[CHN-2\]: in order, exactly once.
