@@ -30,7 +30,7 @@ pub fn safe_name(claimed: &str) -> String {
     if hidden {
         name.replace_range(..1, "_");
     }
-    while name.ends_with(['.', ' ']) {
+    while name.ends_with(|end: char| end == '.' || end.is_whitespace()) {
         name.pop();
     }
     if name.chars().all(|character| matches!(character, '_' | '.')) {
@@ -112,6 +112,7 @@ mod tests {
             ("what?.txt", "what_.txt"),
             ("stream.txt:hidden", "stream.txt_hidden"),
             ("trailing. . .", "trailing"),
+            ("no-break\u{a0}.", "no-break"),
             ("CON", "_CON"),
             ("con.txt", "_con.txt"),
             ("Lpt1.log", "_Lpt1.log"),
