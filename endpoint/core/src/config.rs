@@ -53,6 +53,9 @@ pub const TICKET_RESEND: Duration = Duration::from_secs(3);
 pub const TICKET_RESEND_MAX: Duration = Duration::from_secs(10 * 60);
 /// A ticket's life when its claims cannot be read.
 pub const TICKET_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// A ticket is renewed no sooner than this, whatever life it claims, and again after this if too many calls are open: a
+/// smaller one would be a busy loop.
+pub const RENEW_MIN: Duration = Duration::from_secs(10);
 /// On leaving, the goodbye has this long to go out.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(3);
 /// Codes that other providers may have asked for and that are open.

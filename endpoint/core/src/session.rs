@@ -40,7 +40,7 @@ use sealcast_mpsl::{JoinCode, Suite};
 use crate::attach::{AttachClient, AttachKey, ticket_claims};
 use crate::channel::Channels;
 use crate::command::Command;
-use crate::config::{OUT_QUEUE_BULK_BYTES, OUT_QUEUE_BYTES, RECONNECT_MAX, TICKET_LIFE};
+use crate::config::{OUT_QUEUE_BULK_BYTES, OUT_QUEUE_BYTES, RECONNECT_MAX, RENEW_MIN, TICKET_LIFE};
 use crate::event::{Event, State, TransferId};
 use crate::files::{FileEffect, FileResult, Files};
 use crate::security::{Identity, Security};
@@ -356,7 +356,7 @@ impl<S: Security> Endpoint<S> {
             return None;
         }
         [
-            self.link.poll_timeout(),
+            self.link.poll_timeout(matches!(self.phase, Phase::Live)),
             self.security.as_ref().and_then(S::poll_timeout),
             self.channels.poll_timeout(),
             self.files.poll_timeout(),
@@ -431,10 +431,17 @@ impl<S: Security> Endpoint<S> {
     }
 
     fn call(&mut self, purpose: Purpose) {
-        match self.calls.begin(purpose, &self.ticket) {
-            Some(call) => self.outputs.push_back(Output::Call(call)),
-            None => self.refuse("too much is being asked of the gateway: wait a moment and try again"),
+        if !self.try_call(purpose) {
+            self.refuse("too much is being asked of the gateway: wait a moment and try again");
         }
+    }
+
+    /// `false` if too many calls are open.
+    fn try_call(&mut self, purpose: Purpose) -> bool {
+        let call = self.calls.begin(purpose, &self.ticket);
+        let begun = call.is_some();
+        self.outputs.extend(call.map(Output::Call));
+        begun
     }
 
     /// Passes on everything that one part has for another, until all is quiet.
@@ -533,16 +540,14 @@ impl<S: Security> Endpoint<S> {
             Duration::from_millis(claims.expires.0.saturating_sub(claims.issued.0))
         });
         let lobby = claims.is_some_and(|claims| claims.kind == TicketKind::Lobby);
-        self.renew_at = (!lobby).then(|| now.mono + life / 2);
+        self.renew_at = (!lobby).then(|| now.mono + (life / 2).max(RENEW_MIN));
         self.ticket = ticket;
     }
 
     fn renewal_timeout(&mut self, now: Now) {
         if self.renew_at.is_some_and(|due| due <= now.mono) {
-            self.renew_at = None;
-            if !self.calls.is_open(Purpose::Renew) {
-                self.call(Purpose::Renew);
-            }
+            let asked = self.calls.is_open(Purpose::Renew) || self.try_call(Purpose::Renew);
+            self.renew_at = (!asked).then(|| now.mono + RENEW_MIN);
         }
     }
 
@@ -556,3 +561,6 @@ impl<S: Security> Endpoint<S> {
 }
 
 type ByNumber<T> = BTreeMap<SenderNumber, T>;
+
+#[cfg(test)]
+mod tests;

@@ -147,6 +147,15 @@ impl Calls {
         self.open.values().any(|open| open.purpose == purpose)
     }
 
+    /// Numbers that are being asked for on behalf of a member.
+    pub(super) fn asked_by(&self, member: SenderNumber) -> usize {
+        let of_member = |asker: &Asker| matches!(asker, Asker::Member { number, .. } if *number == member);
+        self.open
+            .values()
+            .filter(|open| matches!(&open.purpose, Purpose::OpenJoin { asker, .. } if of_member(asker)))
+            .count()
+    }
+
     /// An answer; what it was for, unless the call is tried again or was forgotten.
     pub(super) fn answered(
         &mut self,

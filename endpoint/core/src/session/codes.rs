@@ -75,7 +75,8 @@ impl<S: Security> Endpoint<S> {
         }
         let reason = match self.members.entry(from) {
             Some(entry) if entry.role != Role::Provider => Some("only support providers invite others"),
-            Some(_) if self.codes.of_member(from) >= CODES_ASKED_MAX => {
+            // Those that the gateway has not answered count: nobody fills the calls of all others.
+            Some(_) if self.codes.of_member(from) + self.calls.asked_by(from) >= CODES_ASKED_MAX => {
                 Some("you have as many codes open as may be: wait until one is used")
             }
             Some(_) => None,

@@ -120,13 +120,14 @@ impl Link {
         self.deadline().is_some_and(|deadline| deadline <= now.mono)
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+    /// `trying`: whether another attempt is wanted at all; nobody waits for one while the session takes leave.
+    pub(super) fn poll_timeout(&self, trying: bool) -> Option<Timestamp> {
         let own = match &self.state {
-            State::Down { retry_at } => Some(*retry_at),
+            State::Down { retry_at } => Some(*retry_at).filter(|_| trying),
             State::Connecting => None,
             State::Up(client) => client.poll_timeout(),
         };
-        own.into_iter().chain(self.deadline()).min()
+        own.into_iter().chain(self.deadline().filter(|_| trying)).min()
     }
 
     fn deadline(&self) -> Option<Timestamp> {

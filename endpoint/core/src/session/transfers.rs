@@ -41,6 +41,16 @@ impl<S: Security> Endpoint<S> {
     }
 
     pub(super) fn file_result(&mut self, now: Now, transfer: TransferId, result: FileResult) {
+        let (unaccepted, _) = self.members.unaccepted(self.config.number);
+        // While the file was hashed somebody came: the offer alone would tell its name to all \[SES-7\].
+        let result = match result {
+            FileResult::Inspected { .. } if unaccepted > 0 => FileResult::Failed {
+                reason: FileReason::Cancelled,
+                detail: "say first whether the new member may see what you share, then send it again"
+                    .to_owned(),
+            },
+            result => result,
+        };
         self.files.handle_result(now.mono, &mut self.channels, transfer, result);
     }
 
