@@ -17,6 +17,9 @@ pub const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between attempts: a node that is back is found within this.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(8);
+/// An accepted attachment that was lost sooner counts as a failed attempt: longer than a node needs to think better of
+/// it, shorter than a moment of bad network that nobody should wait after.
+pub const LASTING_MIN: Duration = Duration::from_secs(5);
 /// From connection to `attached`; a node that is silent for longer is given up.
 pub const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pings that may go without any byte in return before the connection counts as lost.

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
 use crate::attach::AttachClient;
-use crate::config::{BACK_OFF_MAX, BACK_OFF_MIN, FIRST_CONNECT_MAX};
+use crate::config::{BACK_OFF_MAX, BACK_OFF_MIN, FIRST_CONNECT_MAX, LASTING_MIN};
 
 pub(super) struct Link {
     state: State,
@@ -21,6 +21,10 @@ pub(super) struct Link {
     failures: u32,
     /// Since when there is no attachment that the node accepted.
     without_since: Option<Timestamp>,
+    /// Since when the attachment that is up is accepted.
+    accepted_at: Option<Timestamp>,
+    /// Whether it came back at once to an attachment that did not last either.
+    returned: bool,
     attached_once: bool,
     give_up_after: Duration,
     /// Addresses that a node named, for the next attempt.
@@ -41,6 +45,8 @@ impl Link {
             seq: 0,
             failures: 0,
             without_since: Some(now.mono),
+            accepted_at: None,
+            returned: false,
             attached_once: false,
             give_up_after,
             preferred,
@@ -94,8 +100,8 @@ impl Link {
     /// The node accepted the ticket; returns how long there was no attachment, `None` if it was accepted already or for
     /// the first time.
     pub(super) fn accepted(&mut self, now: Now) -> Option<Duration> {
-        self.failures = 0;
         let since = self.without_since.take();
+        self.accepted_at.get_or_insert(now.mono);
         let again = std::mem::replace(&mut self.attached_once, true);
         since.filter(|_| again).map(|since| now.mono.since(since))
     }
@@ -105,7 +111,12 @@ impl Link {
     pub(super) fn down(&mut self, now: Now, rng: &mut ChaCha20Rng, pause_min: Duration) -> bool {
         let was_accepted = self.without_since.is_none();
         self.without_since.get_or_insert(now.mono);
-        let pause = if was_accepted && pause_min.is_zero() { Duration::ZERO } else { self.back_off(rng) };
+        if self.accepted_at.take().is_some_and(|at| now.mono.since(at) >= LASTING_MIN) {
+            (self.failures, self.returned) = (0, false);
+        }
+        // Once: a node that accepts and drops each time must not be stormed.
+        let at_once = was_accepted && pause_min.is_zero() && !std::mem::replace(&mut self.returned, true);
+        let pause = if at_once { Duration::ZERO } else { self.back_off(rng) };
         self.state = State::Down { retry_at: now.mono + pause.max(pause_min) };
         was_accepted
     }
@@ -176,6 +187,28 @@ mod tests {
             now += pause.as_millis() as u64 + 1;
             assert!(link.connect_due(at(now)).is_some());
         }
+    }
+
+    /// \[SES-12\]: a node that accepts and drops each time is asked ever more seldom; one that lasted, at once.
+    #[test]
+    fn an_attachment_that_does_not_last_counts_as_a_failure() {
+        let mut rng = ChaCha20Rng::seed_from_u64(4);
+        let mut link = Link::new(at(0), vec![], Duration::from_secs(600));
+        let mut now = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            link.accepted(at(now));
+            link.down(at(now), &mut rng, Duration::ZERO);
+            let State::Down { retry_at } = link.state else { panic!("not down") };
+            pauses.push(retry_at.since(at(now).mono));
+            now = retry_at.0.as_millis() as u64 + 1;
+        }
+        assert_eq!(pauses[0], Duration::ZERO);
+        assert!(pauses[1] >= BACK_OFF_MIN / 2 && pauses[9] >= BACK_OFF_MAX / 2, "{pauses:?}");
+        link.accepted(at(now));
+        now += LASTING_MIN.as_millis() as u64;
+        link.down(at(now), &mut rng, Duration::ZERO);
+        assert!(link.connect_due(at(now)).is_some());
     }
 
     /// \[SES-12\]: sequences only grow, and what a node asks for is waited.
