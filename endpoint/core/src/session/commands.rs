@@ -64,7 +64,7 @@ impl<S: Security> Endpoint<S> {
     /// What follows from a decision.
     pub(super) fn answered(&mut self, now: Now, question: Question, allow: bool) {
         match question {
-            Question::Join { number, .. } if allow => self.call(Purpose::Admit { joiner: number }),
+            Question::Join { number, .. } if allow => self.ask_to_admit(number),
             Question::Join { number, .. } => {
                 if let Some(security) = &mut self.security {
                     security.refuse(now, number);
@@ -117,6 +117,7 @@ impl<S: Security> Endpoint<S> {
             (Purpose::OpenJoin { role, asker }, result) => self.number_opened(now, role, asker, result),
             (Purpose::Admit { joiner }, Ok(CallReply::Ticket(ticket))) => self.admit(now, joiner, ticket),
             (Purpose::Admit { joiner }, Err(failure)) => {
+                self.admissions.consented.remove(&joiner);
                 if let Some(security) = &mut self.security {
                     security.refuse(now, joiner);
                 }

@@ -1,6 +1,8 @@
 //! How a joiner becomes a member: at the leader from proof to ticket, at the joiner from the lobby to membership
 //! \[SES-3\] \[SES-4\]. A member ticket is sent until the relay sees its joiner as a member: nothing else repeats it.
 
+use std::collections::BTreeSet;
+
 use proto_spec::app::Private;
 use proto_spec::ticket::Role;
 use proto_spec::{Now, SenderNumber, Timestamp, Wire};
@@ -17,7 +19,12 @@ pub(super) const PRIVATE_KIND: u8 = 1;
 
 /// Joiners that were admitted and are not members by the relay's word yet.
 #[derive(Default)]
-pub(super) struct Admissions(ByNumber<Admission>);
+pub(super) struct Admissions {
+    /// The user said yes, the gateway has not answered: forgotten with the joiner, since who proves a code under the
+    /// same number afterwards may be somebody else.
+    pub(super) consented: BTreeSet<SenderNumber>,
+    ticketed: ByNumber<Admission>,
+}
 
 struct Admission {
     ticket: String,
@@ -27,12 +34,12 @@ struct Admission {
 
 impl Admissions {
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.0.values().map(|admission| admission.resend_at).min()
+        self.ticketed.values().map(|admission| admission.resend_at).min()
     }
 
     /// The relay sees it as a member, or it will never be one.
     pub(super) fn over(&mut self, joiner: SenderNumber) {
-        self.0.remove(&joiner);
+        self.ticketed.remove(&joiner);
     }
 }
 
@@ -40,7 +47,7 @@ impl<S: Security> Endpoint<S> {
     /// Leader: a joiner knows the code; the user decides, or has decided beforehand.
     pub(super) fn joiner_proved(&mut self, now: Now, number: SenderNumber, name: String, role: Role) {
         if self.config.accept.join {
-            return self.call(Purpose::Admit { joiner: number });
+            return self.ask_to_admit(number);
         }
         match self.consent.ask(now, Question::Join { number, name, role }) {
             Some(event) => self.tell(event),
@@ -52,8 +59,15 @@ impl<S: Security> Endpoint<S> {
         }
     }
 
+    /// Leader: the user said yes.
+    pub(super) fn ask_to_admit(&mut self, joiner: SenderNumber) {
+        self.admissions.consented.insert(joiner);
+        self.call(Purpose::Admit { joiner });
+    }
+
     pub(super) fn joiner_gone(&mut self, number: SenderNumber) {
         self.admissions.over(number);
+        self.admissions.consented.remove(&number);
         let about =
             |question: &Question| matches!(question, Question::Join { number: of, .. } if *of == number);
         if let Some(event) = self.consent.withdraw(about) {
@@ -63,28 +77,31 @@ impl<S: Security> Endpoint<S> {
 
     /// Leader: consent and the broker's ticket are there: keys first, the ticket behind them.
     pub(super) fn admit(&mut self, now: Now, joiner: SenderNumber, ticket: String) {
+        if !self.admissions.consented.remove(&joiner) {
+            return;
+        }
         let Some(security) = &mut self.security else { return };
         security.admit(now, joiner);
         let resend_at = now.mono + TICKET_RESEND;
         self.admissions
-            .0
+            .ticketed
             .insert(joiner, Admission { ticket, resend_at, until: now.mono + TICKET_RESEND_MAX });
         self.send_ticket(now, joiner);
     }
 
     /// Leader: the joiner is in the lobby, again or still.
     pub(super) fn send_ticket(&mut self, now: Now, joiner: SenderNumber) {
-        let Some(admission) = self.admissions.0.get_mut(&joiner) else { return };
+        let Some(admission) = self.admissions.ticketed.get_mut(&joiner) else { return };
         admission.resend_at = now.mono + TICKET_RESEND;
         let message = Private::MemberTicket { ticket: admission.ticket.clone() };
         self.private(now, joiner, &message);
     }
 
     pub(super) fn admissions_timeout(&mut self, now: Now) {
-        self.admissions.0.retain(|_, admission| admission.until > now.mono);
+        self.admissions.ticketed.retain(|_, admission| admission.until > now.mono);
         let due: Vec<_> = self
             .admissions
-            .0
+            .ticketed
             .iter()
             .filter(|(_, admission)| admission.resend_at <= now.mono)
             .map(|(joiner, _)| *joiner)

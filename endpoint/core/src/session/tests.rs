@@ -127,3 +127,35 @@ fn a_file_that_is_being_hashed_is_not_offered_to_a_newcomer() {
     assert!(outputs.iter().any(|output| matches!(output, Output::File(FileEffect::CloseSource { .. }))));
     assert_eq!(endpoint.channels.next_sequence(CONTROL_STREAM), 0, "nothing was said");
 }
+
+/// \[SES-3\]: the user's yes is for the joiner that was asked about, not for who comes after it under its number.
+#[test]
+fn consent_ends_with_the_joiner_it_was_given_for() {
+    let mut endpoint = host();
+    let ask = |endpoint: &mut Endpoint<Null>, name: &str, role: Role| {
+        endpoint.joiner_proved(at(1), number(5), name.to_owned(), role);
+        outputs(endpoint).into_iter().find_map(|output| match output {
+            Output::Event(Event::Prompt { prompt, .. }) => Some(prompt),
+            _ => None,
+        })
+    };
+    let admit = |endpoint: &mut Endpoint<Null>, prompt| {
+        endpoint.handle_command(at(2), Command::Answer { prompt, allow: true });
+        outputs(endpoint).into_iter().find_map(|output| match output {
+            Output::Call(Call { id, request: CallRequest::Admit { .. }, .. }) => Some(id),
+            _ => None,
+        })
+    };
+    let ticket = || Ok(CallReply::Ticket("a member's".to_owned()));
+    let first = ask(&mut endpoint, "Ada", Role::Customer).unwrap();
+    let call = admit(&mut endpoint, first).unwrap();
+    endpoint.joiner_gone(number(5));
+    let second = ask(&mut endpoint, "Eve", Role::Provider).unwrap();
+    endpoint.handle_call(at(3), call, ticket());
+    assert_eq!(endpoint.admissions.poll_timeout(), None, "the ticket is for nobody");
+    let call = admit(&mut endpoint, second).expect("the second question still stands");
+    assert!(endpoint.admissions.consented.contains(&number(5)));
+    endpoint.admit(at(4), number(5), "a member's".to_owned());
+    assert!(endpoint.admissions.poll_timeout().is_some());
+    endpoint.handle_call(at(5), call, ticket());
+}
