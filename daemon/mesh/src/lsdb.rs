@@ -275,6 +275,8 @@ mod tests {
         assert_eq!(lsdb.freshness(&lsa(0, 9, 5, 1)), Freshness::Stale);
         assert_eq!(lsdb.install(lsa(1, 1, 5, 1), signer(1, 0), at(0)), Installed::Old);
         assert_eq!(lsdb.install(lsa(1, 2, 5, 1), signer(1, 0), at(0)), Installed::New);
+        assert_eq!(lsdb.install(lsa(1, 1, 5, 1), signer(1, 0), at(0)), Installed::Old, "overtaken while it was checked");
+        assert_eq!(lsdb.versions()[0].1.sequence, 2);
     }
 
     /// \[LSA-11\]: of two keys with one number the later certificate keeps it, whichever came first and whatever its

@@ -300,32 +300,16 @@ mod tests {
         assert_eq!(routes.get(node(2)).unwrap().next_hop, node(2));
     }
 
-    /// \[SPF-2\]: in a grid of equal costs, where shortest paths abound, the copies for all nodes form one tree: hop by
-    /// hop, each node is reached once.
-    #[test]
-    fn equal_paths_still_make_one_tree() {
-        let side = 5u16;
-        let mut links = Vec::new();
-        for row in 0..side {
-            for column in 0..side {
-                let at = row * side + column + 1;
-                if column + 1 < side {
-                    links.push((at, at + 1, 10));
-                }
-                if row + 1 < side {
-                    links.push((at, at + side, 10));
-                }
-            }
-        }
-        let links = both(&links);
-        let count = side * side;
+    /// Sends from every node to all others, hop by hop, and holds that each node is reached once.
+    fn assert_trees(count: u16, links: &[(u16, u16, u16)]) {
+        let links = both(links);
         let tables: Vec<Routes> = (1..=count).map(|me| compute(me, count, &links, &[])).collect();
         for start in 1..=count {
             let all: Vec<u16> = (1..=count).filter(|other| *other != start).collect();
-            let mut visits = vec![0; usize::from(count) + 1];
+            let mut visited = std::collections::BTreeSet::new();
             let mut copies = vec![(start, all)];
             while let Some((at, egress)) = copies.pop() {
-                visits[usize::from(at)] += 1;
+                assert!(visited.insert(at), "from {start}: {at} is reached twice");
                 let mut onward: std::collections::BTreeMap<u16, Vec<u16>> = Default::default();
                 for destination in egress.into_iter().filter(|destination| *destination != at) {
                     let route = tables[usize::from(at) - 1].get(node(destination)).unwrap();
@@ -333,7 +317,43 @@ mod tests {
                 }
                 copies.extend(onward);
             }
-            assert!(visits[1..].iter().all(|visits| *visits == 1), "from {start}: {visits:?}");
+            assert_eq!(visited.len(), usize::from(count));
+        }
+    }
+
+    /// \[SPF-2\]: in grids and random graphs of few costs, where shortest paths abound, the copies for all nodes form one
+    /// tree.
+    #[test]
+    fn equal_paths_still_make_one_tree() {
+        let side = 5u16;
+        let mut grid = Vec::new();
+        for row in 0..side {
+            for column in 0..side {
+                let at = row * side + column + 1;
+                if column + 1 < side {
+                    grid.push((at, at + 1, 10));
+                }
+                if row + 1 < side {
+                    grid.push((at, at + side, 10));
+                }
+            }
+        }
+        assert_trees(side * side, &grid);
+        for seed in 0..40u64 {
+            let count = 14u16;
+            // Numbers in no order along the backbone, so that no order of numbers helps.
+            let place = |at: u16| (at * 5 + seed as u16) % count + 1;
+            let mut links = Vec::new();
+            for a in 0..count {
+                for b in a + 1..count {
+                    let draw = mix(seed << 32 | u64::from(a) << 16 | u64::from(b));
+                    if b == a + 1 || draw.is_multiple_of(4) {
+                        // With the cost of the hop 20 or 40: one long link equals two short ones.
+                        links.push((place(a), place(b), if draw & 32 == 0 { 10 } else { 30 }));
+                    }
+                }
+            }
+            assert_trees(count, &links);
         }
     }
 

@@ -37,6 +37,27 @@ fn members_are_known_quickly() {
     assert_eq!((view.members[0].number, view.members[0].node), (number(2), node(5)));
 }
 
+/// [MBR-10]: when an attachment is called ready, every node that carries the session sends to it, however far away.
+#[test]
+fn ready_means_known_everywhere() {
+    for seed in 400..430 {
+        let mut world = World::started(Plan { latency_us: (500, 120_000), ..Plan::new(seed, 7) });
+        for carrier in 1..=4 {
+            world.attach(node(carrier), session(1), entry(carrier, MemberKind::Active, 1), false);
+        }
+        world.settle();
+        world.attach(node(5), session(1), entry(5, MemberKind::Active, 1), true);
+        while world.host(5).ready.is_empty() {
+            world.run_for(Duration::from_millis(1));
+            assert!(world.now.since(world.changed_at) < Duration::from_secs(3), "seed {seed}: never ready");
+        }
+        for carrier in 1..=4 {
+            let egress = &world.host(carrier).views[&session(1)].egress;
+            assert!(egress.contains(&node(5)), "seed {seed}: {carrier} does not know");
+        }
+    }
+}
+
 /// [MBR-8]: standbys and guests are known, and in no egress set.
 #[test]
 fn standbys_and_guests_are_in_no_egress_set() {
@@ -74,12 +95,65 @@ fn withdrawals_stay_withdrawn() {
     assert_eq!(world.disagreement(), None);
 }
 
+/// The nodes of a world that may be home.
+fn candidates(nodes: u16) -> Vec<HomeCandidate> {
+    (1..=nodes).map(|number| HomeCandidate { node: node(number), domain: u32::from(number % 4) }).collect()
+}
+
+/// A membership in the name of a node that knows nothing of it.
+fn in_the_name_of(world: &World, owner: u16, id: SessionId) -> RoutedMessage {
+    let key = world.host(owner).identity.key;
+    let version = MembershipVersion { incarnation: 1, sequence: 1 };
+    let entries = vec![entry(9, MemberKind::Active, 1)];
+    let body = MembershipBody { session: id, node: node(owner), version, entries };
+    let signature = crypto::sign(&key, &body.signed_message()).0;
+    RoutedMessage::Memberships { acknowledge: false, memberships: vec![Membership { body, signature }] }
+}
+
 /// A session whose homes are none of these nodes.
 fn session_homed_elsewhere(nodes: u16, not: &[u16]) -> SessionId {
-    let candidates: Vec<HomeCandidate> =
-        (1..=nodes).map(|number| HomeCandidate { node: node(number), domain: u32::from(number % 4) }).collect();
-    let fits = |id: &SessionId| homes(*id, &candidates).nodes().all(|home| !not.contains(&home.value()));
+    let fits = |id: &SessionId| homes(*id, &candidates(nodes)).nodes().all(|home| !not.contains(&home.value()));
     (1..=255).map(session).find(fits).unwrap()
+}
+
+/// [MBR-5]: a home alone brings a membership to the session's other nodes, and theirs to its owner.
+#[test]
+fn a_home_passes_on() {
+    let mut world = World::started(Plan::new(70, 6));
+    let id = session_homed_elsewhere(6, &[1, 2, 3]);
+    let home = homes(id, &candidates(6)).first.unwrap().value();
+    world.attach(node(1), id, entry(1, MemberKind::Active, 1), false);
+    world.attach(node(2), id, entry(2, MemberKind::Active, 1), false);
+    world.settle();
+    // As if node 3 had told this home and nobody else; it will not tell anybody itself.
+    let message = in_the_name_of(&world, 3, id);
+    send(&mut world, 3, 3, home, message);
+    world.run_for(Duration::from_millis(300));
+    assert_eq!(world.host(1).views[&id].egress, [node(2), node(3)]);
+    assert_eq!(world.host(2).views[&id].egress, [node(1), node(3)]);
+    // Node 3 hears of it by a digest, and withdraws what it does not carry.
+    world.run_for(Duration::from_secs(15));
+    assert_eq!(world.disagreement(), None);
+}
+
+/// [DRN-2]: what a home alone knows it hands over before it goes.
+#[test]
+fn a_home_hands_over_what_it_alone_knows() {
+    let mut world = World::started(Plan::new(71, 7));
+    let id = session_homed_elsewhere(7, &[1, 2, 3]);
+    let home = homes(id, &candidates(7)).first.unwrap();
+    let message = in_the_name_of(&world, 3, id);
+    send(&mut world, 3, 3, home.value(), message);
+    world.run_for(Duration::from_millis(100));
+    world.input(home, Input::Drain { within: Duration::from_secs(60) });
+    while !world.hosts[&home].may_stop {
+        world.run_for(Duration::from_millis(50));
+        assert!(world.now.since(world.changed_at) < Duration::from_secs(8), "it never may stop");
+    }
+    world.kill(home);
+    world.attach(node(1), id, entry(1, MemberKind::Active, 1), false);
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.host(1).views[&id].egress, [node(3)]);
 }
 
 /// [MBR-6], [MBR-7]: a membership that nobody stands for any more goes after a live home has left it out for half a
@@ -92,13 +166,7 @@ fn what_a_home_leaves_out_goes() {
     world.attach(node(2), id, entry(2, MemberKind::Active, 1), false);
     world.settle();
     // In node 3's name, with a true signature, to node 1 alone: no home has it, and node 3 knows nothing of it.
-    let key = world.host(3).identity.key;
-    let version = MembershipVersion { incarnation: 1, sequence: 1 };
-    let body =
-        MembershipBody { session: id, node: node(3), version, entries: vec![entry(9, MemberKind::Active, 1)] };
-    let signature = crypto::sign(&key, &body.signed_message()).0;
-    let message =
-        RoutedMessage::Memberships { acknowledge: false, memberships: vec![Membership { body, signature }] };
+    let message = in_the_name_of(&world, 3, id);
     send(&mut world, 2, 3, 1, message);
     world.run_for(Duration::from_secs(25));
     assert_eq!(world.host(1).views[&id].egress, [node(2), node(3)]);
