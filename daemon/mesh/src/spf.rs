@@ -339,7 +339,7 @@ mod tests {
             }
         }
         assert_trees(side * side, &grid);
-        for seed in 0..40u64 {
+        for seed in 0..100u64 {
             let count = 14u16;
             // Numbers in no order along the backbone, so that no order of numbers helps.
             let place = |at: u16| (at * 5 + seed as u16) % count + 1;
