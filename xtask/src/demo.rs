@@ -3,10 +3,10 @@
 //! programs are driven as any script would drive them. Leaves nothing behind: every child dies with its handle, also
 //! on a failure or Ctrl-C.
 
-mod canary;
-mod party;
-mod process;
-mod programs;
+pub(crate) mod canary;
+pub(crate) mod party;
+pub(crate) mod process;
+pub(crate) mod programs;
 mod report;
 
 use std::path::Path;
@@ -25,9 +25,9 @@ const FILE_BYTES: u64 = 256 << 20;
 /// Free space that is needed: both files twice, and what the node sees of them coming and going.
 const SPACE_BYTES_MIN: u64 = 6 * FILE_BYTES + (256 << 20);
 /// How long any one step may take; what is shown takes a fraction of it.
-const STEP: Duration = Duration::from_secs(30);
+pub(crate) const STEP: Duration = Duration::from_secs(30);
 /// How long a file may take.
-const FILE_STEP: Duration = Duration::from_secs(120);
+pub(crate) const FILE_STEP: Duration = Duration::from_secs(120);
 
 /// What can be said to the demo.
 #[derive(clap::Args)]

@@ -5,6 +5,7 @@ mod demo;
 #[cfg(feature = "bench")]
 mod load;
 mod test;
+mod whole;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,9 @@ enum Chore {
     Test(test::Arguments),
     /// Measure, and print each figure beside its target
     Bench(bench::Arguments),
+    /// The part of `test` that runs the whole, with real processes
+    #[command(hide = true)]
+    Whole(whole::Arguments),
     /// The reference relay of `bench relay`, a process of its own
     #[cfg(feature = "bench")]
     #[command(hide = true)]
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
+        Chore::Whole(arguments) => whole::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         #[cfg(feature = "bench")]
         Chore::BareRelay(arguments) => bench::bare::run(&arguments),

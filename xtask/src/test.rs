@@ -70,6 +70,7 @@ fn parts() -> Vec<Part> {
             needs: Some(needs_cryptography()),
             command: command("python3", &["proto-spec/vectors/check_mpsl.py"]),
         },
+        Part { name: "the whole, with real processes", needs: None, command: itself(&["whole"]) },
         Part {
             name: "dependencies: bans, licenses, sources",
             needs: Some(Need { probe: command("cargo-deny", &["--version"]), what: "cargo-deny" }),
@@ -120,6 +121,14 @@ fn summary(results: &[(&str, Outcome)], require_all: bool) -> ExitCode {
 
 fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Another chore of this program; whatever is wrong with our own path is told when it is started.
+fn itself(arguments: &[&str]) -> Command {
+    let own = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
+    let mut command = Command::new(own);
     command.args(arguments).current_dir(workspace());
     command
 }

@@ -17,7 +17,7 @@ const SAMPLE_BYTES: usize = 16;
 const CHUNK: usize = 4 << 20;
 
 /// The marks of this run.
-pub(super) struct Canaries {
+pub(crate) struct Canaries {
     /// In the clear, to prove the search: at most 16 characters.
     planted: String,
     /// At the beginning of every chat line.
@@ -30,19 +30,19 @@ pub(super) struct Canaries {
 }
 
 /// What the search found.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// How much was searched.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// How often the mark in the clear was there.
-    pub(super) planted: u64,
+    pub(crate) planted: u64,
     /// How many secrets were looked for.
-    pub(super) secrets: usize,
+    pub(crate) secrets: usize,
     /// Which of them were there.
-    pub(super) leaked: Vec<String>,
+    pub(crate) leaked: Vec<String>,
 }
 
 impl Canaries {
-    pub(super) fn draw() -> anyhow::Result<Canaries> {
+    pub(crate) fn draw() -> anyhow::Result<Canaries> {
         let mut random = [0u8; 24];
         File::open("/dev/urandom")
             .and_then(|mut file| file.read_exact(&mut random))
@@ -58,22 +58,22 @@ impl Canaries {
     }
 
     /// What endpoints tell the node in the clear.
-    pub(super) fn software(&self) -> String {
+    pub(crate) fn software(&self) -> String {
         self.planted.clone()
     }
 
     /// A line of chat with a mark.
-    pub(super) fn chat(&self, who: &str) -> String {
+    pub(crate) fn chat(&self, who: &str) -> String {
         format!("{} by {who}: the red lamp is on", self.chat)
     }
 
     /// A file's name with a mark.
-    pub(super) fn file_name(&self, what: &str) -> String {
+    pub(crate) fn file_name(&self, what: &str) -> String {
         format!("{}-{what}.bin", self.name)
     }
 
     /// Writes a random file with marks in it; gives its BLAKE3.
-    pub(super) fn write_file(&self, path: &Path, bytes: u64) -> anyhow::Result<blake3::Hash> {
+    pub(crate) fn write_file(&self, path: &Path, bytes: u64) -> anyhow::Result<blake3::Hash> {
         let mut random = File::open("/dev/urandom").context("the system gives no randomness")?;
         let mut out = File::create(path).with_context(|| format!("{} cannot be made", path.display()))?;
         let mut hasher = blake3::Hasher::new();
@@ -93,7 +93,23 @@ impl Canaries {
     }
 
     /// Searches what the node saw, for the mark in the clear and for every secret.
-    pub(super) fn search(&self, tap: &Path, codes: &[&str]) -> anyhow::Result<Found> {
+    pub(crate) fn search(&self, tap: &Path, codes: &[&str]) -> anyhow::Result<Found> {
+        File::open(tap)
+            .and_then(|mut tap| self.search_for(self.planted.as_bytes(), &mut tap, codes))
+            .with_context(|| format!("{} cannot be searched", tap.display()))
+    }
+
+    /// Searches anything, for something that may be in the clear and for every secret.
+    pub(crate) fn search_for(
+        &self,
+        planted: &[u8],
+        source: &mut impl Read,
+        codes: &[&str],
+    ) -> std::io::Result<Found> {
+        search_all(source, planted, &self.secrets(codes))
+    }
+
+    fn secrets(&self, codes: &[&str]) -> Vec<(String, Vec<u8>)> {
         let mut secrets: Vec<(String, Vec<u8>)> = vec![
             ("the chat".into(), self.chat.clone().into_bytes()),
             ("a file's name".into(), self.name.clone().into_bytes()),
@@ -109,13 +125,12 @@ impl Canaries {
                 secrets.push(("the words of a code".into(), form.into_bytes()));
             }
         }
-        search_file(tap, self.planted.as_bytes(), &secrets)
-            .with_context(|| format!("{} cannot be searched", tap.display()))
+        secrets
     }
 }
 
 /// The BLAKE3 of a file.
-pub(super) fn hash_file(path: &Path) -> anyhow::Result<blake3::Hash> {
+pub(crate) fn hash_file(path: &Path) -> anyhow::Result<blake3::Hash> {
     let mut file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0u8; MARK_EVERY];
@@ -127,19 +142,22 @@ pub(super) fn hash_file(path: &Path) -> anyhow::Result<blake3::Hash> {
     }
 }
 
-fn search_file(path: &Path, planted: &[u8], secrets: &[(String, Vec<u8>)]) -> std::io::Result<Found> {
+fn search_all(
+    source: &mut impl Read,
+    planted: &[u8],
+    secrets: &[(String, Vec<u8>)],
+) -> std::io::Result<Found> {
     let planted = Finder::new(planted);
     let finders: Vec<Finder<'_>> = secrets.iter().map(|(_, bytes)| Finder::new(bytes)).collect();
     let longest =
         secrets.iter().map(|(_, bytes)| bytes.len()).chain([planted.needle().len()]).max().unwrap_or(1);
     let mut hit = vec![false; finders.len()];
-    let mut file = File::open(path)?;
     let (mut bytes, mut count) = (0u64, 0u64);
     // Each chunk begins with the end of the one before, so that nothing hides between two.
     let mut buffer = vec![0u8; CHUNK];
     let mut kept = 0;
     loop {
-        let read = file.read(&mut buffer[kept..])?;
+        let read = source.read(&mut buffer[kept..])?;
         if read == 0 {
             break;
         }
@@ -164,8 +182,6 @@ mod tests {
 
     #[test]
     fn the_search_finds_what_is_there_wherever_it_lies() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tap");
         let secrets =
             [("one".to_owned(), b"secret-one".to_vec()), ("two".to_owned(), b"secret-two-long".to_vec())];
         for at in
@@ -174,8 +190,7 @@ mod tests {
             let mut bytes = vec![b'x'; 3 * CHUNK];
             bytes[at..at + 10].copy_from_slice(b"secret-one");
             bytes[at + 20..at + 26].copy_from_slice(b"canary");
-            std::fs::write(&path, &bytes).unwrap();
-            let found = search_file(&path, b"canary", &secrets).unwrap();
+            let found = search_all(&mut bytes.as_slice(), b"canary", &secrets).unwrap();
             assert_eq!(
                 (found.bytes, found.planted, found.leaked),
                 (bytes.len() as u64, 1, vec!["one".to_owned()])

@@ -13,71 +13,117 @@ use super::programs::Programs;
 use super::{STEP, program};
 
 /// A running `relayd dev`.
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
+    hub: &'a Hub,
+    home: PathBuf,
     process: std::cell::RefCell<Process<'a>>,
     /// The invite it wrote.
-    pub(super) invite: PathBuf,
-    account: String,
+    pub(crate) invite: PathBuf,
+    /// The provider's e-mail address.
+    pub(crate) account: String,
     password: String,
+    port: u16,
 }
 
 impl<'a> Node<'a> {
     /// Starts the node on a port that the system picks, and waits until it is ready.
-    pub(super) fn start(
+    pub(crate) fn start(
         hub: &'a Hub,
         programs: &Programs,
         folder: &Path,
         tap: &Path,
     ) -> anyhow::Result<Node<'a>> {
+        Node::start_with(hub, programs, folder, tap, "warn")
+    }
+
+    /// The same, with a level for its log, which is `relayd.log` in the folder.
+    pub(crate) fn start_with(
+        hub: &'a Hub,
+        programs: &Programs,
+        folder: &Path,
+        tap: &Path,
+        log_level: &str,
+    ) -> anyhow::Result<Node<'a>> {
         let home = folder.join("node");
         fs::create_dir(&home)?;
         let mut command = program(&programs.relayd, &home);
         command
-            .args(["dev", "--json", "--port", "0", "--state"])
+            .args(["dev", "--json", "--log-level", log_level, "--port", "0", "--state"])
             .arg(home.join("state"))
             .arg("--tap")
             .arg(tap);
-        let process = hub.start("relayd", command, folder.join("relayd.log"))?;
-        let Some(line) = process.next(Some(Instant::now() + STEP)).context("relayd is not ready")? else {
-            bail!("relayd ended before it was ready{}", process.talk());
-        };
-        let ready: Value =
-            serde_json::from_str(&line).with_context(|| format!("relayd's first line is no JSON: {line}"))?;
+        let (process, ready) = launch(hub, command, folder.join("relayd.log"))?;
         let text = |name: &str| {
             ready[name]
                 .as_str()
                 .map(str::to_owned)
-                .with_context(|| format!("relayd's ready line lacks {name}: {line}"))
+                .with_context(|| format!("relayd's ready line lacks {name}: {ready}"))
         };
+        let port = ready["ports"][0].as_u64().and_then(|port| u16::try_from(port).ok());
         Ok(Node {
             invite: PathBuf::from(text("invite")?),
             account: text("account")?,
             password: text("password")?,
+            port: port.with_context(|| format!("relayd's ready line lacks its port: {ready}"))?,
             process: std::cell::RefCell::new(process),
+            hub,
+            home,
         })
     }
 
     /// Ends it politely.
-    pub(super) fn stop(&self) -> anyhow::Result<()> {
+    pub(crate) fn stop(&self) -> anyhow::Result<()> {
         let mut process = self.process.borrow_mut();
         process.terminate();
         process.wait_success(STEP)
     }
+
+    /// Kills it as a power cut would.
+    pub(crate) fn kill(&self) -> anyhow::Result<()> {
+        self.process.borrow_mut().kill()
+    }
+
+    /// Starts it anew where it was: on its state and its port, with a log of its own.
+    pub(crate) fn start_again(&self, programs: &Programs) -> anyhow::Result<()> {
+        let mut command = program(&programs.relayd, &self.home);
+        command
+            .args(["dev", "--json", "--port", &self.port.to_string(), "--state"])
+            .arg(self.home.join("state"));
+        let (process, _) = launch(self.hub, command, self.home.join("relayd-again.log"))?;
+        *self.process.borrow_mut() = process;
+        Ok(())
+    }
+
+    /// Its process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.borrow().id()
+    }
+}
+
+/// A started relayd, and the line in which it says that it is ready.
+fn launch(hub: &Hub, command: std::process::Command, log: PathBuf) -> anyhow::Result<(Process<'_>, Value)> {
+    let process = hub.start("relayd", command, log)?;
+    let Some(line) = process.next(Some(Instant::now() + STEP)).context("relayd is not ready")? else {
+        bail!("relayd ended before it was ready{}", process.talk());
+    };
+    let ready =
+        serde_json::from_str(&line).with_context(|| format!("relayd's first line is no JSON: {line}"))?;
+    Ok((process, ready))
 }
 
 /// What all people need.
-pub(super) struct Party<'a, 'n> {
-    pub(super) hub: &'a Hub,
-    pub(super) programs: &'a Programs,
-    pub(super) folder: &'a Path,
-    pub(super) node: &'n Node<'a>,
+pub(crate) struct Party<'a, 'n> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) programs: &'a Programs,
+    pub(crate) folder: &'a Path,
+    pub(crate) node: &'n Node<'a>,
     /// What the programs tell relays in the clear.
-    pub(super) software: String,
+    pub(crate) software: String,
 }
 
 impl<'a> Party<'a, '_> {
     /// Logs in at this person's computer.
-    pub(super) fn log_in(&self, who: &str) -> anyhow::Result<()> {
+    pub(crate) fn log_in(&self, who: &str) -> anyhow::Result<()> {
         let mut command = self.sealcast(who)?;
         command.args(["login", &self.node.account, "--password-stdin"]);
         let mut process =
@@ -88,20 +134,51 @@ impl<'a> Party<'a, '_> {
     }
 
     /// Opens a session.
-    pub(super) fn host(&self, who: &str, name: &str) -> anyhow::Result<Person<'a>> {
-        self.begin(who, name, "host", None)
+    pub(crate) fn host(&self, who: &str, name: &str) -> anyhow::Result<Person<'a>> {
+        self.begin(who, name, "host", "all", None)
+    }
+
+    /// Opens one in which nobody is admitted unless the host says so.
+    pub(crate) fn host_asking(&self, who: &str, name: &str) -> anyhow::Result<Person<'a>> {
+        self.begin(who, name, "host", "files", None)
     }
 
     /// Joins one. The code goes in by the first line, not by the list of processes.
-    pub(super) fn join(&self, who: &str, name: &str, code: &str) -> anyhow::Result<Person<'a>> {
-        self.begin(who, name, "join", Some(code))
+    pub(crate) fn join(&self, who: &str, name: &str, code: &str) -> anyhow::Result<Person<'a>> {
+        self.begin(who, name, "join", "all", Some(code))
     }
 
-    fn begin(&self, who: &str, name: &str, verb: &str, code: Option<&str>) -> anyhow::Result<Person<'a>> {
+    /// Tries to join one, whatever comes of it.
+    pub(crate) fn try_join(&self, who: &str, name: &str, code: &str) -> anyhow::Result<Person<'a>> {
+        self.open(who, name, "join", "all", Some(code))
+    }
+
+    fn begin(
+        &self,
+        who: &str,
+        name: &str,
+        verb: &str,
+        accept: &str,
+        code: Option<&str>,
+    ) -> anyhow::Result<Person<'a>> {
+        let mut person = self.open(who, name, verb, accept, code)?;
+        let session = person.wait(STEP, "the session", |event| event["event"] == "session")?;
+        person.number = session["number"].as_u64().context("a session without a number")?;
+        Ok(person)
+    }
+
+    fn open(
+        &self,
+        who: &str,
+        name: &str,
+        verb: &str,
+        accept: &str,
+        code: Option<&str>,
+    ) -> anyhow::Result<Person<'a>> {
         let mut command = self.sealcast(who)?;
         let downloads = self.folder.join(who).join("downloads");
         fs::create_dir_all(&downloads)?;
-        command.args([verb, "--json", "--accept", "all", "--name", name, "--download-dir"]).arg(downloads);
+        command.args([verb, "--json", "--accept", accept, "--name", name, "--download-dir"]).arg(downloads);
         let process = self.hub.start(
             &format!("sealcast {verb} ({name})"),
             command,
@@ -111,8 +188,6 @@ impl<'a> Party<'a, '_> {
         if let Some(code) = code {
             person.line(code)?;
         }
-        let session = person.wait(STEP, "the session", |event| event["event"] == "session")?;
-        person.number = session["number"].as_u64().context("a session without a number")?;
         Ok(person)
     }
 
@@ -126,23 +201,23 @@ impl<'a> Party<'a, '_> {
 }
 
 /// Somebody in the session.
-pub(super) struct Person<'a> {
+pub(crate) struct Person<'a> {
     process: Process<'a>,
-    pub(super) name: String,
-    pub(super) number: u64,
+    pub(crate) name: String,
+    pub(crate) number: u64,
     /// Events that nobody has asked for yet, but may.
     seen: Vec<Value>,
 }
 
 impl Person<'_> {
     /// Types a line.
-    pub(super) fn line(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(crate) fn line(&mut self, line: &str) -> anyhow::Result<()> {
         self.process.line(line)
     }
 
     /// The first event not yet waited for that is as wanted. A session that ends, a refused command or a failed file
     /// ends the wait.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         within: Duration,
         what: &str,
@@ -153,13 +228,13 @@ impl Person<'_> {
     }
 
     /// A code for this role.
-    pub(super) fn code(&mut self, role: &str) -> anyhow::Result<String> {
+    pub(crate) fn code(&mut self, role: &str) -> anyhow::Result<String> {
         let event = self.wait(STEP, "a code", |event| event["event"] == "code" && event["role"] == role)?;
         Ok(event["code"].as_str().context("a code event without a code")?.to_owned())
     }
 
     /// Until the code that was shown last can no longer be used, however long that takes and whatever else happens.
-    pub(super) fn wait_code_gone(&mut self, role: &str) -> anyhow::Result<()> {
+    pub(crate) fn wait_code_gone(&mut self, role: &str) -> anyhow::Result<()> {
         // What is remembered is about codes before.
         self.seen.clear();
         loop {
@@ -173,7 +248,7 @@ impl Person<'_> {
     }
 
     /// Until there are so many members.
-    pub(super) fn wait_members(&mut self, count: usize) -> anyhow::Result<()> {
+    pub(crate) fn wait_members(&mut self, count: usize) -> anyhow::Result<()> {
         self.wait(STEP, "the members", |event| {
             event["event"] == "members"
                 && event["members"].as_array().is_some_and(|members| members.len() == count)
@@ -182,12 +257,33 @@ impl Person<'_> {
     }
 
     /// The session's end, and the program's.
-    pub(super) fn wait_end(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn wait_end(&mut self) -> anyhow::Result<()> {
         let ended = self.wait(STEP, "the end", |event| event["event"] == "ended")?;
         if ended["reason"] != "ended" && ended["reason"] != "left" {
             bail!("{}'s session ended otherwise: {ended}", self.name);
         }
         self.process.wait_success(STEP)
+    }
+
+    /// The session's end for this reason, and the program's with this exit code; the sentence that it gave.
+    pub(crate) fn wait_end_as(&mut self, reason: &str, code: i32) -> anyhow::Result<String> {
+        let ended = self.wait(STEP, "the end", |event| event["event"] == "ended")?;
+        if ended["reason"] != reason {
+            bail!("{}'s session ended otherwise than {reason}: {ended}", self.name);
+        }
+        self.process.wait_code(STEP, code)?;
+        Ok(ended["text"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The program's end with this exit code before a session began; what it said on standard error.
+    pub(crate) fn wait_refusal(&mut self, code: i32) -> anyhow::Result<String> {
+        self.process.wait_code(STEP, code)?;
+        Ok(self.process.talk())
+    }
+
+    /// Kills the program as a power cut would.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()
     }
 
     fn search(&mut self, deadline: Instant, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {

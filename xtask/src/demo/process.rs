@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// The user asked to stop.
 #[derive(Debug)]
-pub(super) struct Stopped;
+pub(crate) struct Stopped;
 
 impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,7 +48,7 @@ enum Arrival {
 }
 
 /// Where everything arrives.
-pub(super) struct Hub {
+pub(crate) struct Hub {
     sender: SyncSender<Arrival>,
     receiver: Receiver<Arrival>,
     waiting: RefCell<HashMap<u32, Inbox>>,
@@ -62,7 +62,7 @@ struct Inbox {
 
 impl Hub {
     /// Also takes over the signals that ask to stop.
-    pub(super) fn new() -> anyhow::Result<Hub> {
+    pub(crate) fn new() -> anyhow::Result<Hub> {
         let (sender, receiver) = sync_channel(LINES_MAX);
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be received")?;
         let stop = sender.clone();
@@ -77,7 +77,7 @@ impl Hub {
     }
 
     /// Starts a child in a process group of its own. Its talk goes into `talk`.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         name: &str,
         mut command: Command,
@@ -142,7 +142,7 @@ impl Hub {
 }
 
 /// A child; dropping it kills its whole process group.
-pub(super) struct Process<'a> {
+pub(crate) struct Process<'a> {
     hub: &'a Hub,
     name: String,
     child: Child,
@@ -153,12 +153,12 @@ pub(super) struct Process<'a> {
 
 impl Process<'_> {
     /// The next line it writes.
-    pub(super) fn next(&self, deadline: Option<Instant>) -> anyhow::Result<Option<String>> {
+    pub(crate) fn next(&self, deadline: Option<Instant>) -> anyhow::Result<Option<String>> {
         self.hub.next(self.child.id(), deadline)
     }
 
     /// Writes a line to it.
-    pub(super) fn line(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(crate) fn line(&mut self, line: &str) -> anyhow::Result<()> {
         let stdin = self.stdin.as_mut().context("its input is closed")?;
         stdin
             .write_all(format!("{line}\n").as_bytes())
@@ -167,17 +167,42 @@ impl Process<'_> {
     }
 
     /// Closes its input.
-    pub(super) fn close_input(&mut self) {
+    pub(crate) fn close_input(&mut self) {
         self.stdin = None;
     }
 
     /// Asks it to end.
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, without a chance to say or save anything, and waits until it is gone.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL);
+        self.ended = Some(self.child.wait()?);
+        Ok(())
+    }
+
     /// Waits for its end; it has to have succeeded.
-    pub(super) fn wait_success(&mut self, within: Duration) -> anyhow::Result<()> {
+    pub(crate) fn wait_success(&mut self, within: Duration) -> anyhow::Result<()> {
+        let status = self.wait_status(within)?;
+        ensure!(status.success(), "{} failed ({status}){}", self.name, self.talk());
+        Ok(())
+    }
+
+    /// Waits for its end, with this exit code.
+    pub(crate) fn wait_code(&mut self, within: Duration, code: i32) -> anyhow::Result<()> {
+        let status = self.wait_status(within)?;
+        ensure!(status.code() == Some(code), "{}: not {code}, but {status}{}", self.name, self.talk());
+        Ok(())
+    }
+
+    fn wait_status(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + within;
         // It may have more to say first; a full pipe would hold it up.
         while self.next(Some(deadline))?.is_some() {}
@@ -189,12 +214,11 @@ impl Process<'_> {
             std::thread::sleep(LOOK);
         };
         self.ended = Some(status);
-        ensure!(status.success(), "{} failed ({status}){}", self.name, self.talk());
-        Ok(())
+        Ok(status)
     }
 
     /// The last lines of its talk, for the message of a failure.
-    pub(super) fn talk(&self) -> String {
+    pub(crate) fn talk(&self) -> String {
         let text = std::fs::read_to_string(&self.talk).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(TALK_LINES_SHOWN)..];
@@ -219,7 +243,7 @@ impl Drop for Process<'_> {
 }
 
 /// Refuses to begin what the disk cannot hold.
-pub(super) fn check_space(folder: &Path, bytes_min: u64) -> anyhow::Result<()> {
+pub(crate) fn check_space(folder: &Path, bytes_min: u64) -> anyhow::Result<()> {
     let space = rustix::fs::statvfs(folder).context("the temporary folder cannot be looked at")?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     ensure!(

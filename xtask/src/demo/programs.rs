@@ -1,5 +1,6 @@
-//! The programs that are shown, built in release as they ship.
+//! The programs that are shown, built in release as they ship; and as the tests are built, for tests.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -7,33 +8,53 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 
 /// Where the programs are.
-pub(super) struct Programs {
-    pub(super) relayd: PathBuf,
-    pub(super) sealcast: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) relayd: PathBuf,
+    pub(crate) sealcast: PathBuf,
 }
 
 /// Builds both; cargo tells its progress itself.
-pub(super) fn build() -> anyhow::Result<Programs> {
+pub(crate) fn build() -> anyhow::Result<Programs> {
+    build_both(&["--release"])
+}
+
+/// Builds both as the tests are built.
+pub(crate) fn build_debug() -> anyhow::Result<Programs> {
+    build_both(&[])
+}
+
+/// The same with `sealcast` for the classic suite; where cargo leaves it until its next build.
+pub(crate) fn build_debug_classic() -> anyhow::Result<Programs> {
+    build_both(&["--features", "sealcast/classic"])
+}
+
+fn build_both(how: &[&str]) -> anyhow::Result<Programs> {
+    let both = ["--package", "relayd", "--package", "sealcast", "--bin", "relayd", "--bin", "sealcast"];
+    let mut built = build_with(&[how, &both].concat())?;
+    Ok(Programs {
+        relayd: built.remove("relayd").context("cargo built no relayd")?,
+        sealcast: built.remove("sealcast").context("cargo built no sealcast")?,
+    })
+}
+
+/// The programs that were built, by name: wherever cargo has its target folder.
+fn build_with(arguments: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut build = crate::cargo()
-        .args(["build", "--release", "--package", "relayd", "--package", "sealcast"])
-        .args(["--bin", "relayd", "--bin", "sealcast", "--message-format", "json-render-diagnostics"])
+        .arg("build")
+        .args(arguments)
+        .args(["--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo cannot be started")?;
     let out = build.stdout.take().context("cargo has no output")?;
-    let (mut relayd, mut sealcast) = (None, None);
+    let mut built = BTreeMap::new();
     for line in BufReader::new(out).lines() {
         let message: serde_json::Value = serde_json::from_str(&line?).unwrap_or_default();
-        let Some(path) = message["executable"].as_str() else { continue };
-        match message["target"]["name"].as_str() {
-            Some("relayd") => relayd = Some(PathBuf::from(path)),
-            Some("sealcast") => sealcast = Some(PathBuf::from(path)),
-            _ => {}
+        if let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str())
+        {
+            built.insert(name.to_owned(), PathBuf::from(path));
         }
     }
     ensure!(build.wait()?.success(), "the programs do not build: cargo said why");
-    Ok(Programs {
-        relayd: relayd.context("cargo built no relayd")?,
-        sealcast: sealcast.context("cargo built no sealcast")?,
-    })
+    Ok(built)
 }
