@@ -112,6 +112,8 @@ pub struct ClassQueues {
     bulk: Fifo,
     /// Whether bulk copies have stopped pressing on their senders \[FWD-8\].
     lagging: bool,
+    /// Whether the last write left bytes behind, so that what comes has to wait.
+    stalled: bool,
 }
 
 impl ClassQueues {
@@ -125,6 +127,7 @@ impl ClassQueues {
             screen: ScreenQueue::default(),
             bulk: Fifo::default(),
             lagging: false,
+            stalled: false,
         }
     }
 
@@ -157,7 +160,11 @@ impl ClassQueues {
     }
 
     /// Queues a copy of a run.
-    pub fn push(&mut self, now: Timestamp, run: Run) -> Push {
+    pub fn push(&mut self, now: Timestamp, mut run: Run) -> Push {
+        if self.stalled {
+            // Nobody settles again before the receiver reads on, and until then a tiny run may pin a large buffer.
+            run.unpin();
+        }
         match run.class() {
             class @ (TrafficClass::Control | TrafficClass::Interactive) => {
                 self.push_kept(now, class, Item::Run(run))
@@ -170,6 +177,7 @@ impl ClassQueues {
     /// Takes whole frames to write, about `bytes_max` bytes of them. While several classes wait, each is served its
     /// quantum in turn, control first, until the batch is full; every class that waits gets at least one frame in.
     pub fn take(&mut self, bytes_max: usize, batch: &mut Batch) {
+        self.stalled = false;
         let mut taken = 0;
         let mut first_round = true;
         while taken < bytes_max && !self.is_empty() {
@@ -197,6 +205,7 @@ impl ClassQueues {
 
     /// After a write that could not take everything: what still waits lets go of large buffers \[FWD-9\].
     pub fn settle(&mut self) {
+        self.stalled = true;
         for fifo in [&mut self.control, &mut self.interactive, &mut self.bulk] {
             settle(&mut fifo.entries);
         }

@@ -295,6 +295,30 @@ fn left_behind_slices_let_go_of_large_buffers() {
     assert_eq!(batch[0].bytes(), batch[1].bytes());
 }
 
+/// [FWD-9]: what comes while the receiver takes nothing waits as if it had been left behind already, in every class.
+#[test]
+fn what_comes_for_a_stalled_receiver_pins_no_large_buffer() {
+    let mut harness = Harness::new();
+    harness.queues.push(at(0), harness.run(TrafficClass::Bulk, 1, 100));
+    harness.queues.settle();
+    for class in TrafficClass::ALL {
+        let small = harness.run(class, 1, 100);
+        let mut large = small.bytes().to_vec();
+        large.resize(64 * 1024, 0);
+        let buffer = Bytes::from(large);
+        let (header, _) = DataHeader::parse(&small.bytes()[proto_spec::frame::HEADER_LENGTH..]).unwrap();
+        let run = || Run::new(&harness.ledger, &header, buffer.slice(..100), 1, buffer.len());
+        harness.queues.push(at(0), run());
+        assert!(buffer.is_unique(), "{class:?}");
+        let mut batch = Batch::new();
+        harness.queues.take(usize::MAX, &mut batch);
+        batch.clear();
+        harness.queues.push(at(0), run());
+        assert!(!buffer.is_unique(), "shared again as soon as the receiver takes: {class:?}");
+        harness.queues.settle();
+    }
+}
+
 /// [FWD-10]: bulk and screen are dropped when the node is short of memory; nothing of the others is.
 #[test]
 fn memory_pressure_drops_by_class() {
