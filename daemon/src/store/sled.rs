@@ -8,8 +8,9 @@
 //! what the `fdatasync` on the same file is for. Readers see what has been applied, which may be a sync ahead of what has
 //! been acknowledged; what they then commit is synced later still, so no acknowledgement rests on something lost.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::ops::Bound;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -59,7 +60,10 @@ impl SledStore {
 
     fn open_with_room(path: &Path, free_bytes_min: u64) -> Result<SledStore, StoreError> {
         let open_error = |reason: String| StoreError::Open { path: path.to_owned(), reason };
-        std::fs::create_dir_all(path).map_err(|error| open_error(error.to_string()))?;
+        // Hashes of passwords lie in it: its mode does not rest on that of the folders above.
+        std::fs::create_dir_all(path)
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o700)))
+            .map_err(|error| open_error(error.to_string()))?;
         // The writer flushes itself after every group; sled's timer would only compete.
         let config = ::sled::Config::new()
             .path(path)
@@ -398,6 +402,16 @@ mod tests {
         let store = SledStore::open(&path).unwrap();
         store.close().await.unwrap();
         assert!(matches!(store.commit(vec![], vec![put("a", "b")]).await, Err(StoreError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn nobody_else_of_the_machine_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let _store = SledStore::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[tokio::test]
