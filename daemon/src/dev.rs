@@ -329,12 +329,26 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
     fn a_first_password_passes_the_houses_own_rules() {
         for _ in 0..20 {
+    /// A node in a folder, with ports that the kernel picks; it serves nothing.
+    pub(crate) async fn node(folder: &Path) -> Node {
+        make_keys(&folder.join("pki"), Clock::start().now().wall).unwrap();
+        let args = DevArgs {
+            state: None,
+            ports: vec![0],
+            ops_port: 0,
+            tap: None,
+            json: false,
+            log_level: "warn".into(),
+        };
+        Node::build(config(&args, folder, Log::default()), Options::default()).await.unwrap()
+    }
+
             let password = draw_password().unwrap();
             assert_eq!(password.len(), PASSWORD_GROUPS * (PASSWORD_GROUP_LENGTH + 1) - 1);
             sealcast_broker::password::check(&password, &[ACCOUNT, DISPLAY_NAME, MESH]).unwrap();

@@ -109,7 +109,7 @@ pub struct Backend {
     passwords: Passwords,
     facts: NodeFacts,
     /// Held by calls that change something.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Counts commits, for those who follow the audit.
     commits: watch::Sender<u64>,
 }
@@ -163,7 +163,7 @@ impl Backend {
             limiter: limit_calls.then(|| Mutex::new(Limiter::new())),
             passwords,
             facts,
-            turn: tokio::sync::Mutex::new(()),
+            turn: Arc::default(),
             commits: watch::Sender::new(0),
         };
         backend.refresh_candidates();
@@ -235,7 +235,7 @@ impl Backend {
     ///
     /// # Errors
     /// [`Fault`]: what was refused, or why nothing could be changed.
-    pub async fn ask(&self, call: &Call, request: Request) -> Result<Reply, Fault> {
+    pub async fn ask(self: &Arc<Self>, call: &Call, request: Request) -> Result<Reply, Fault> {
         match self.decide(call, &request).await? {
             Reply::VerifyPassword(pending) => {
                 // The failure is counted already, so that neither a crash nor a caller who hangs up saves one.
@@ -248,7 +248,7 @@ impl Backend {
     }
 
     /// [`Backend::ask`] as a call: counted, timed, and with a status for what failed.
-    pub(super) async fn call(&self, call: &Call, request: Request) -> Result<Reply, Status> {
+    pub(super) async fn call(self: &Arc<Self>, call: &Call, request: Request) -> Result<Reply, Status> {
         let method = request.method().map_or("internal", sealcast_broker::Method::name);
         let started = Instant::now();
         let answer = self.ask(call, request).await.map_err(|fault| self.status(&fault));
@@ -269,34 +269,47 @@ impl Backend {
         status(fault)
     }
 
-    async fn decide(&self, call: &Call, request: &Request) -> Result<Reply, Fault> {
+    async fn decide(self: &Arc<Self>, call: &Call, request: &Request) -> Result<Reply, Fault> {
         let seed = Seed::draw(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner));
-        let _turn = if changes(request) { Some(self.turn.lock().await) } else { None };
+        let mut turn = if changes(request) { Some(Arc::clone(&self.turn).lock_owned().await) } else { None };
         for _ in 0..CONFLICTS_MAX {
-            let decision = self.decide_once(call, request, &seed).await?;
-            let Commit { compare, ops, effects, reply } = match decision {
+            let commit = match self.decide_once(call, request, &seed).await? {
                 Decision::Answer(reply) => return Ok(reply),
                 Decision::Denied(denial) => return Err(denial.into()),
                 Decision::Commit(commit) => commit,
                 Decision::Need(_) => return Err(Fault::Bug),
             };
-            match self.store.commit(compare, ops).await {
-                Ok(Outcome::Committed) => {
-                    if self.health.state() == State::StoreFailed {
-                        self.health.set(State::Ready);
-                    }
-                    self.carry_out(effects);
-                    self.commits.send_modify(|count| *count += 1);
-                    return Ok(reply?);
-                }
-                Ok(Outcome::Conflict) => {}
-                Err(error) => {
-                    self.health.set(State::StoreFailed);
-                    return Err(error.into());
-                }
+            // A task of its own, which keeps the turn: a caller who hangs up drops this future, and what is about to
+            // be durable must still have its effects, before the next call sees it.
+            let backend = Arc::clone(self);
+            let committing = tokio::spawn(async move { (backend.commit(commit).await, turn) });
+            let (outcome, kept) = committing.await.map_err(|_| Fault::Bug)?;
+            if let Some(reply) = outcome? {
+                return Ok(reply?);
             }
+            turn = kept;
         }
         Err(Fault::Busy)
+    }
+
+    /// Commits and carries out what follows; `None` after a conflict.
+    async fn commit(&self, commit: Commit) -> Result<Option<Result<Reply, Denial>>, Fault> {
+        let Commit { compare, ops, effects, reply } = commit;
+        match self.store.commit(compare, ops).await {
+            Ok(Outcome::Committed) => {
+                if self.health.state() == State::StoreFailed {
+                    self.health.set(State::Ready);
+                }
+                self.carry_out(effects);
+                self.commits.send_modify(|count| *count += 1);
+                Ok(Some(reply))
+            }
+            Ok(Outcome::Conflict) => Ok(None),
+            Err(error) => {
+                self.health.set(State::StoreFailed);
+                Err(error.into())
+            }
+        }
     }
 
     /// Reads until the broker needs nothing more.
@@ -342,7 +355,7 @@ impl Backend {
     }
 
     /// One round of looking after the store.
-    pub(super) async fn keep_house(&self) {
+    pub(super) async fn keep_house(self: &Arc<Self>) {
         self.refresh_candidates();
         // A disk that was full may have room again: a commit of nothing finds out.
         if self.health.state() == State::StoreFailed
@@ -400,4 +413,55 @@ fn changes(request: &Request) -> bool {
             | Request::ShowNode
             | Request::TailAudit { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use sealcast_broker::AdminCaller;
+    use sealcast_broker::record::AccountRole;
+    use sealcast_broker::request::NewAccount;
+
+    use super::*;
+
+    /// A caller who hangs up at any moment of a call: what was committed has had its effects when the next call comes.
+    #[tokio::test]
+    async fn what_a_gone_caller_has_committed_is_carried_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = crate::dev::tests::node(folder.path()).await;
+        let backend = node.backend();
+        let admin = Some(AdminCaller::Local { uid: 0 });
+        let call = Call { admin, ..Call::default() };
+        let password = Zeroizing::new("vq8-trombone-ledger".to_owned());
+        let password_hash = backend.hash(password.clone()).await.unwrap();
+        let mut cut_short = 0;
+        for polls in 1.. {
+            let email = format!("gone{polls}@example.org");
+            let before = *backend.commits().borrow();
+            let new = NewAccount {
+                email: email.clone(),
+                display_name: "Gone".into(),
+                password: password.clone(),
+                password_hash: password_hash.clone(),
+                roles: vec![AccountRole::Provider],
+            };
+            let done = {
+                let mut asking = std::pin::pin!(backend.ask(&call, Request::AddAccount(new)));
+                let mut done = false;
+                for _ in 0..polls {
+                    done = done || futures::poll!(asking.as_mut()).is_ready();
+                    tokio::task::yield_now().await;
+                }
+                done
+            };
+            drop(backend.turn.lock().await);
+            let there = backend.ask(&call, Request::ShowAccount { email }).await.is_ok();
+            assert_eq!(*backend.commits().borrow() - before, u64::from(there), "after {polls} polls");
+            cut_short += u64::from(there && !done);
+            if cut_short == 2 || done {
+                break;
+            }
+            assert!(polls < 1_000, "no call came as far as its commit");
+        }
+        assert!(cut_short > 0);
+    }
 }
