@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+use sealcast_trust::BrokerKey;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -89,6 +90,8 @@ struct Swapped {
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
     verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
 }
+    /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
+    broker: BrokerKey,
 
 /// Where a node listens, once bound.
 #[derive(Clone, Debug)]
@@ -158,6 +161,7 @@ impl Node {
             trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
             verifier,
         };
+            broker: BrokerKey::new(&material.broker)?,
         let backend = Backend::start(Parts {
             material,
             store,
@@ -403,7 +407,7 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
             swapped.endpoint_tls.store(material.endpoint_tls);
             swapped.admin_tls.store(material.admin_tls);
             swapped.trust.store(Arc::new(material.trust));
-            swapped.verifier.store(Arc::new(material.verifier));
+            swapped.verifier.store(Arc::new(material.verifier.and(swapped.broker)));
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
         }
         Err(error) => {
@@ -513,7 +517,33 @@ mod tests {
     #[test]
     fn without_entropy_nothing_starts() {
         assert!(seeded().is_ok());
+    use proto_spec::NodeNumber;
+    use sealcast_trust::CertificateRole;
+    use sealcast_trust::issuing::{IssuingKey, file};
+
         let refused = seeded_by(|_| Err(getrandom::Error::UNSUPPORTED)).unwrap_err().to_string();
         assert!(refused.contains("does not start without"), "{refused}");
+    /// A broker goes on signing with the key it started with: its tickets are good after its files were replaced.
+    #[tokio::test]
+    async fn a_reload_keeps_the_running_brokers_tickets_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = crate::dev::tests::node(folder.path()).await;
+        let running = node.material.broker.certificate();
+        let pki = folder.path().join("pki");
+        let read = |name: &str| std::fs::read(pki.join(name)).unwrap();
+        let mesh = node.config.identity.mesh.parse().unwrap();
+        let key = IssuingKey::load(&mesh, &read(file::CA), &read(file::ISSUING), &read(file::ISSUING_KEY));
+        let role = CertificateRole::Broker(NodeNumber::new(1).unwrap());
+        let issued = key.unwrap().issue(&role, &[], None, node.clock.now().wall).unwrap();
+        for file in &issued.files {
+            crate::state::write_file(&pki.join(&file.name), &file.contents, 0o600).unwrap();
+        }
+        reload(&node.config, node.clock, &node.metrics, &node.material);
+        let verifier = node.material.verifier.load();
+        assert_ne!(issued.identity.certificate, running);
+        assert!(verifier.broker(&issued.identity.certificate).is_some(), "the new one is known");
+        assert!(verifier.broker(&running).is_some(), "the running one still is");
+    }
+
     }
 }

@@ -141,6 +141,13 @@ impl Verifier {
         Verifier { mesh: mesh.to_owned(), brokers }
     }
 
+    /// Accepts this broker's tickets too, whatever others it knows.
+    #[must_use]
+    pub fn and(mut self, broker: BrokerKey) -> Verifier {
+        self.brokers.insert(broker.certificate, broker);
+        self
+    }
+
     /// The mesh whose tickets are accepted.
     pub fn mesh(&self) -> &str {
         &self.mesh
