@@ -29,14 +29,15 @@ use crate::config::Config;
 use crate::gateway::{Gateway, Tap};
 use crate::health::{Health, State};
 use crate::http::{self, Operators};
-use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, local};
+use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, Places, local};
 use crate::material::Material;
 use crate::metrics::{DataPlane, Metrics};
 use crate::rpc::{self, Backend, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
 
-/// Administrators at once, on socket and port together.
+/// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
+/// itself.
 const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest path of a Unix socket (`sun_path` less its end).
 const SOCKET_PATH_MAX: usize = 107;
@@ -89,9 +90,9 @@ struct Swapped {
     admin_tls: crate::tls::Current,
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
     verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
-}
     /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
     broker: BrokerKey,
+}
 
 /// Where a node listens, once bound.
 #[derive(Clone, Debug)]
@@ -160,8 +161,8 @@ impl Node {
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
             trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
             verifier,
-        };
             broker: BrokerKey::new(&material.broker)?,
+        };
         let backend = Backend::start(Parts {
             material,
             store,
@@ -259,7 +260,10 @@ impl Node {
             tls: Arc::clone(&material.endpoint_tls),
             gateway: Arc::clone(&gateway),
             grpc: endpoint_calls,
-            grpc_permits: Arc::new(Semaphore::new(config.connections.grpc_connections_max)),
+            grpc_places: Places::new(
+                config.connections.grpc_connections_max,
+                config.connections.grpc_address_connections_max,
+            ),
             public_host: config.node.public_host.clone(),
             page: http::page(&config.identity.mesh),
             tasks: connections.clone(),
@@ -267,21 +271,23 @@ impl Node {
         for socket in endpoints {
             tasks.spawn(listener::serve(socket, Arc::clone(&intake), stop.clone()));
         }
-        let admin_permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-        let admin_intake = Arc::new(AdminIntake {
-            limits: config.connections.clone(),
-            clock,
-            metrics: Arc::clone(&metrics),
-            tls: Arc::clone(&material.admin_tls),
-            trust: Arc::clone(&material.trust),
-            grpc: admin_calls,
-            permits: admin_permits,
-            tasks: connections.clone(),
-        });
+        let admin_intake = || {
+            Arc::new(AdminIntake {
+                limits: config.connections.clone(),
+                clock,
+                metrics: Arc::clone(&metrics),
+                tls: Arc::clone(&material.admin_tls),
+                trust: Arc::clone(&material.trust),
+                grpc: admin_calls.clone(),
+                permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
+                tasks: connections.clone(),
+            })
+        };
         if let Some(socket) = admin {
-            tasks.spawn(listener::serve_admin(socket, Arc::clone(&admin_intake), stop.clone()));
+            tasks.spawn(listener::serve_admin(socket, admin_intake(), stop.clone()));
         }
-        tasks.spawn(local::serve(local, admin_intake, stop.clone()));
+        tasks.spawn(local::serve(local, admin_intake(), stop.clone()));
+        drop(admin_calls);
         tasks.spawn(watchdog(Arc::clone(&health), stop_ops.clone()));
 
         health.set(State::Ready);
@@ -511,18 +517,12 @@ async fn watchdog(health: Arc<Health>, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// \[CON-8\]
-    #[test]
-    fn without_entropy_nothing_starts() {
-        assert!(seeded().is_ok());
     use proto_spec::NodeNumber;
     use sealcast_trust::CertificateRole;
     use sealcast_trust::issuing::{IssuingKey, file};
 
-        let refused = seeded_by(|_| Err(getrandom::Error::UNSUPPORTED)).unwrap_err().to_string();
-        assert!(refused.contains("does not start without"), "{refused}");
+    use super::*;
+
     /// A broker goes on signing with the key it started with: its tickets are good after its files were replaced.
     #[tokio::test]
     async fn a_reload_keeps_the_running_brokers_tickets_good() {
@@ -545,5 +545,11 @@ mod tests {
         assert!(verifier.broker(&running).is_some(), "the running one still is");
     }
 
+    /// \[CON-8\]
+    #[test]
+    fn without_entropy_nothing_starts() {
+        assert!(seeded().is_ok());
+        let refused = seeded_by(|_| Err(getrandom::Error::UNSUPPORTED)).unwrap_err().to_string();
+        assert!(refused.contains("does not start without"), "{refused}");
     }
 }

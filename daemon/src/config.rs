@@ -123,6 +123,8 @@ pub struct Connections {
     pub handshake_ms: u64,
     /// gRPC connections at once.
     pub grpc_connections_max: usize,
+    /// The same from one address (/32 or /64).
+    pub grpc_address_connections_max: usize,
     /// Calls at once on one gRPC connection.
     pub grpc_streams_max: u32,
     /// Until a gRPC call has been read, decided and answered.
@@ -138,6 +140,8 @@ impl Default for Connections {
             handshake_ms: 10_000,
             // Endpoints close theirs after a call or two.
             grpc_connections_max: 1_024,
+            // An office behind one address, but nobody holds up all others.
+            grpc_address_connections_max: 64,
             grpc_streams_max: 16,
             // Argon2 for two at once may queue behind others.
             grpc_call_ms: 15_000,

@@ -321,7 +321,10 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
             admin: None,
         },
         limits,
-        connections: Connections::default(),
+        connections: Connections {
+            grpc_address_connections_max: Connections::default().grpc_connections_max,
+            ..Connections::default()
+        },
         drain: Drain { deadline_ms: DRAIN_MS },
         log,
         source: Source::default(),
@@ -332,9 +335,6 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
 pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn a_first_password_passes_the_houses_own_rules() {
-        for _ in 0..20 {
     /// A node in a folder, with ports that the kernel picks; it serves nothing.
     pub(crate) async fn node(folder: &Path) -> Node {
         make_keys(&folder.join("pki"), Clock::start().now().wall).unwrap();
@@ -349,6 +349,9 @@ pub(crate) mod tests {
         Node::build(config(&args, folder, Log::default()), Options::default()).await.unwrap()
     }
 
+    #[test]
+    fn a_first_password_passes_the_houses_own_rules() {
+        for _ in 0..20 {
             let password = draw_password().unwrap();
             assert_eq!(password.len(), PASSWORD_GROUPS * (PASSWORD_GROUP_LENGTH + 1) - 1);
             sealcast_broker::password::check(&password, &[ACCOUNT, DISPLAY_NAME, MESH]).unwrap();

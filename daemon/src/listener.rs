@@ -13,6 +13,7 @@
 
 mod grpc;
 pub mod local;
+mod places;
 mod plain;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use crate::metrics::{Accepted, Metrics};
 use crate::tls::{self, Metered};
 
 pub use grpc::{Caller, Exporter, GrpcStream, Transport};
+pub use places::{Place, Places};
 
 /// First byte of a TLS record that holds a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -54,8 +56,8 @@ pub struct Intake {
     pub gateway: Arc<Gateway>,
     /// gRPC connections go there.
     pub grpc: mpsc::Sender<GrpcStream>,
-    /// One permit a gRPC connection.
-    pub grpc_permits: Arc<Semaphore>,
+    /// One place a gRPC connection.
+    pub grpc_places: Arc<Places>,
     /// Host of redirects from http to https.
     pub public_host: String,
     /// What HTTP/1.1 is shown.
@@ -134,28 +136,24 @@ async fn secure(
             intake.tasks.spawn(gateway::serve(tls, permit, Arc::clone(&intake.gateway)));
         }
         Some(alpn::GRPC) => {
-            let accepted = match Arc::clone(&intake.grpc_permits).try_acquire_owned() {
-                Ok(permit) => hand_over(tls, peer, permit, &intake),
-                Err(_) => Accepted::GrpcFull,
+            let accepted = match intake.grpc_places.take(peer.ip()) {
+                Some(place) => hand_over(tls, peer, place, &intake),
+                None => Accepted::GrpcFull,
             };
             intake.metrics.accepted(accepted);
         }
         _ => {
-            drop(permit);
             intake.metrics.accepted(Accepted::Http);
             plain::page(tls, intake.page.clone(), Duration::from_millis(intake.limits.handshake_ms)).await;
+            // Nothing else bounds how many look at the page.
+            drop(permit);
         }
     }
 }
 
-fn hand_over(
-    tls: tls::ServerStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-    intake: &Intake,
-) -> Accepted {
+fn hand_over(tls: tls::ServerStream, peer: SocketAddr, place: Place, intake: &Intake) -> Accepted {
     let idle = Duration::from_millis(intake.limits.grpc_keepalive_ms).saturating_mul(3);
-    match GrpcStream::endpoint(tls, peer, permit, idle).map(|stream| intake.grpc.try_send(stream).is_ok()) {
+    match GrpcStream::endpoint(tls, peer, place, idle).map(|stream| intake.grpc.try_send(stream).is_ok()) {
         Ok(true) => Accepted::Grpc,
         Ok(false) => Accepted::GrpcFull,
         Err(error) => {

@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 
+use super::Place;
 use crate::tls::{EXPORTER_RPC, ServerStream};
 
 /// Keying material of one TLS connection, which proofs in its calls sign.
@@ -62,7 +63,13 @@ pub struct GrpcStream {
     caller: Caller,
     idle: Duration,
     idle_sleep: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
+    _held: Held,
+}
+
+/// What counts a connection until it is dropped.
+enum Held {
+    Place { _place: Place },
+    Permit { _permit: OwnedSemaphorePermit },
 }
 
 impl GrpcStream {
@@ -73,12 +80,12 @@ impl GrpcStream {
     pub fn endpoint(
         tls: ServerStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        place: Place,
         idle: Duration,
     ) -> Result<GrpcStream, rustls::Error> {
         let exporter = tls.get_ref().1.export_keying_material([0u8; 32], EXPORTER_RPC, Some(&[]))?;
         let caller = Caller { transport: Transport::Endpoint { peer, exporter } };
-        Ok(GrpcStream::new(Io::Tls(Box::new(tls)), caller, permit, idle))
+        Ok(GrpcStream::new(Io::Tls(Box::new(tls)), caller, Held::Place { _place: place }, idle))
     }
 
     /// From the administrators' port.
@@ -96,16 +103,17 @@ impl GrpcStream {
             return Err(sealcast_trust::CertError::WrongRole);
         }
         let caller = Caller { transport: Transport::Admin { peer, identity: Arc::new(identity) } };
-        Ok(GrpcStream::new(Io::Tls(Box::new(tls)), caller, permit, idle))
+        Ok(GrpcStream::new(Io::Tls(Box::new(tls)), caller, Held::Permit { _permit: permit }, idle))
     }
 
     /// From the local socket.
     pub fn local(unix: UnixStream, uid: u32, permit: OwnedSemaphorePermit, idle: Duration) -> GrpcStream {
-        GrpcStream::new(Io::Unix(unix), Caller { transport: Transport::Local { uid } }, permit, idle)
+        let caller = Caller { transport: Transport::Local { uid } };
+        GrpcStream::new(Io::Unix(unix), caller, Held::Permit { _permit: permit }, idle)
     }
 
-    fn new(io: Io, caller: Caller, permit: OwnedSemaphorePermit, idle: Duration) -> GrpcStream {
-        GrpcStream { io, caller, idle, idle_sleep: Box::pin(tokio::time::sleep(idle)), _permit: permit }
+    fn new(io: Io, caller: Caller, held: Held, idle: Duration) -> GrpcStream {
+        GrpcStream { io, caller, idle, idle_sleep: Box::pin(tokio::time::sleep(idle)), _held: held }
     }
 }
 

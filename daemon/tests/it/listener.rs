@@ -8,7 +8,7 @@ use proto_spec::{alpn, probe};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{Mesh, Relayd, client_config, free_ports, get, tls};
+use super::support::{Mesh, Relayd, admin_on, client_config, free_ports, get, tls};
 
 /// What a node answers to some bytes until it closes.
 async fn answer(address: SocketAddr, question: &[u8]) -> Vec<u8> {
@@ -162,4 +162,53 @@ async fn one_address_has_few_half_open_connections() {
     drop(open.pop());
     let question = probe::question(*b"87654321");
     while answer(address, &question).await.is_empty() {}
+}
+
+/// \[ATT-14\]: who looks at the page, and takes his time, counts as half open.
+#[tokio::test]
+async fn a_slow_browser_holds_its_place() {
+    let mesh = Mesh::new();
+    let [port, ops] = free_ports();
+    let config = mesh.config(port, ops, "", "[limits]\naddress_half_open_max = 1");
+    let _node = Relayd::run(&config, &mesh.path("state"));
+    let (address, ops) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], ops)));
+    let browser = tls(address, client_config(&mesh.path("ca.pem"), alpn::HTTP1, None)).await.unwrap();
+    counted(ops, "http", 1).await;
+    let question = probe::question(*b"87654321");
+    assert_eq!(answer(address, &question).await, b"");
+    drop(browser);
+    while answer(address, &question).await.is_empty() {}
+}
+
+#[tokio::test]
+async fn one_address_cannot_hold_all_grpc_connections() {
+    let mesh = Mesh::new();
+    let [port, ops] = free_ports();
+    let config = mesh.config(port, ops, "", "[connections]\ngrpc_address_connections_max = 1");
+    let _node = Relayd::run(&config, &mesh.path("state"));
+    let (address, ops) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], ops)));
+    let config = client_config(&mesh.path("ca.pem"), alpn::GRPC, None);
+    let first = tls(address, config.clone()).await.unwrap();
+    counted(ops, "grpc", 1).await;
+    let mut second = tls(address, config.clone()).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = second.read_to_end(&mut rest).await;
+    counted(ops, "grpc_full", 1).await;
+    drop((first, second));
+}
+
+/// Whoever reaches the administrators' port, with or without a certificate, does not keep the machine itself out.
+#[tokio::test]
+async fn a_held_up_admin_port_leaves_the_socket_free() {
+    let mesh = Mesh::new();
+    let [port, ops, admin] = free_ports();
+    let config = mesh.config(port, ops, &format!("admin = \"127.0.0.1:{admin}\""), "");
+    let _node = Relayd::run(&config, &mesh.path("state"));
+    let mut held = Vec::new();
+    for _ in 0..33 {
+        held.push(TcpStream::connect(("127.0.0.1", admin)).await.unwrap());
+    }
+    counted(SocketAddr::from(([127, 0, 0, 1], ops)), "grpc_full", 1).await;
+    let mut client = admin_on(mesh.path("state").join("admin.sock")).await;
+    client.show_node(sealcast_rpc::ShowNodeRequest {}).await.unwrap();
 }
