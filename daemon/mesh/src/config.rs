@@ -201,7 +201,11 @@ impl Config {
         if self.addresses.len() > LSA_ADDRESSES_MAX {
             return Err(format!("addresses: at most {LSA_ADDRESSES_MAX}"));
         }
-        let texts = [("region", &self.region), ("failure_domain", &self.failure_domain), ("software", &self.software)];
+        let texts = [
+            ("region", &self.region),
+            ("failure_domain", &self.failure_domain),
+            ("software", &self.software),
+        ];
         let fits = |text: &str, limit| text.len() <= limit && !text.chars().any(char::is_control);
         for (name, text) in texts {
             if !fits(text, LSA_TEXT_LENGTH_MAX) {

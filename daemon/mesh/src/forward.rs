@@ -159,7 +159,10 @@ mod tests {
     /// 1 is linked with 2 and 3; 2 and 3 with each other and with 4.
     fn snapshot(up: &[u16]) -> Snapshot {
         let links = |neighbors: &[u16]| -> Vec<LsaLink> {
-            neighbors.iter().map(|neighbor| LsaLink { neighbor: node(*neighbor), cost: 10 * neighbor }).collect()
+            neighbors
+                .iter()
+                .map(|neighbor| LsaLink { neighbor: node(*neighbor), cost: 10 * neighbor })
+                .collect()
         };
         let all = [links(&[2, 3]), links(&[1, 3, 4]), links(&[1, 2, 4]), links(&[2, 3])];
         let vertices: Vec<Vertex<'_>> = all

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
 use crate::config::{
-    COST_UNMEASURED, DIAL_BACKOFF_MAX, LINK_FAULTS_MAX, LINK_HOLD, LINK_MESSAGES_BURST, LINK_MESSAGES_RATE, LINKS_SPARE,
+    COST_UNMEASURED, DIAL_BACKOFF_MAX, LINK_FAULTS_MAX, LINK_HOLD, LINK_MESSAGES_BURST, LINK_MESSAGES_RATE,
+    LINKS_SPARE,
 };
 use crate::io::{Alarm, CloseReason, Output, Signer};
 use crate::node::Node;
@@ -49,7 +50,8 @@ pub struct LinkStatus {
 /// millisecond, wider above 4 ms, and only once the value is a step outside its own.
 pub fn quantised(srtt_us: u32, advertised: u16) -> u16 {
     let cost = (srtt_us / 100).clamp(1, u32::from(u16::MAX) / 2);
-    let step = if cost < COST_FINE { COST_STEP } else { (1 << (31 - cost.leading_zeros())) / 8 }.max(COST_STEP);
+    let step =
+        if cost < COST_FINE { COST_STEP } else { (1 << (31 - cost.leading_zeros())) / 8 }.max(COST_STEP);
     if cost.abs_diff(u32::from(advertised)) <= step + step / 2 {
         return advertised;
     }
@@ -123,9 +125,9 @@ impl Node {
         if self.lsdb.is_quarantined(number, &peer.key) {
             return Some(CloseReason::Cloned);
         }
-        let owner = self.lsdb.signer(number).filter(|owner| owner.key != peer.key && owner.issued >= peer.issued)?;
-        let alarm =
-            Alarm::NumberInUse { node: number, kept: owner.certificate, refused: peer.certificate };
+        let owner =
+            self.lsdb.signer(number).filter(|owner| owner.key != peer.key && owner.issued >= peer.issued)?;
+        let alarm = Alarm::NumberInUse { node: number, kept: owner.certificate, refused: peer.certificate };
         self.alarm(alarm);
         Some(CloseReason::NumberInUse)
     }

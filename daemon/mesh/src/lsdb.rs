@@ -132,14 +132,16 @@ impl Lsdb {
             if self.entries.len() >= MESH_NODES_MAX {
                 return Installed::Refused(Some(Alarm::TooManyNodes));
             }
-            self.entries.insert(node, Entry { lsa: Wired(lsa), signer, received: now, retired: Vec::new(), returned: 0 });
+            self.entries.insert(
+                node,
+                Entry { lsa: Wired(lsa), signer, received: now, retired: Vec::new(), returned: 0 },
+            );
             return Installed::New;
         };
         if held.signer.key != signer.key {
             let owns = (signer.issued, signer.key) > (held.signer.issued, held.signer.key);
             let (kept, refused) = if owns { (signer, held.signer) } else { (held.signer, signer) };
-            let alarm =
-                Alarm::NumberInUse { node, kept: kept.certificate, refused: refused.certificate };
+            let alarm = Alarm::NumberInUse { node, kept: kept.certificate, refused: refused.certificate };
             let loser = if owns { held.lsa.0.body.chain } else { lsa.body.chain };
             self.losers.insert(node, loser);
             if !owns {
@@ -275,7 +277,11 @@ mod tests {
         assert_eq!(lsdb.freshness(&lsa(0, 9, 5, 1)), Freshness::Stale);
         assert_eq!(lsdb.install(lsa(1, 1, 5, 1), signer(1, 0), at(0)), Installed::Old);
         assert_eq!(lsdb.install(lsa(1, 2, 5, 1), signer(1, 0), at(0)), Installed::New);
-        assert_eq!(lsdb.install(lsa(1, 1, 5, 1), signer(1, 0), at(0)), Installed::Old, "overtaken while it was checked");
+        assert_eq!(
+            lsdb.install(lsa(1, 1, 5, 1), signer(1, 0), at(0)),
+            Installed::Old,
+            "overtaken while it was checked"
+        );
         assert_eq!(lsdb.versions()[0].1.sequence, 2);
     }
 
@@ -325,9 +331,17 @@ mod tests {
     fn a_lost_count_is_no_clone() {
         let mut lsdb = Lsdb::default();
         // Instance 3 lives; 1 and 2 are its past.
-        for (incarnation, sequence, instance) in
-            [(1, 1, 3), (1, 5, 1), (1, 6, 3), (3, 9, 1), (4, 1, 3), (6, 2, 2), (6, 4, 2), (7, 1, 3), (7, 2, 3)]
-        {
+        for (incarnation, sequence, instance) in [
+            (1, 1, 3),
+            (1, 5, 1),
+            (1, 6, 3),
+            (3, 9, 1),
+            (4, 1, 3),
+            (6, 2, 2),
+            (6, 4, 2),
+            (7, 1, 3),
+            (7, 2, 3),
+        ] {
             let installed = lsdb.install(lsa(incarnation, sequence, instance, 1), signer(1, 0), at(0));
             assert_eq!(installed, Installed::New, "{incarnation}.{sequence} by {instance}");
         }

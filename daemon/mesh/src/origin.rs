@@ -164,7 +164,8 @@ impl Node {
 
     /// Whether another process of this node made an LSA under the count of restarts that this one has.
     pub(crate) fn is_past_self(&self, version: &LsaVersion) -> bool {
-        version.instance != self.origin.version.instance && version.incarnation == self.origin.version.incarnation
+        version.instance != self.origin.version.instance
+            && version.incarnation == self.origin.version.incarnation
     }
 
     /// The mesh holds an LSA of this node that this process did not make: of its past life, of another key, or of

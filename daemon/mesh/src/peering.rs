@@ -10,8 +10,8 @@ use proto_spec::{NodeNumber, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, DIAL_YIELD, LINK_DROP_INTERVAL, NEAR_LINKS, RING_REACH, SEED_INTERVAL,
-    SEED_INTERVAL_LINKED, SEEDS_MAX,
+    DIAL_BACKOFF_MAX, DIAL_BACKOFF_MIN, DIAL_YIELD, LINK_DROP_INTERVAL, NEAR_LINKS, RING_REACH,
+    SEED_INTERVAL, SEED_INTERVAL_LINKED, SEEDS_MAX,
 };
 use crate::home::mix;
 use crate::io::{CloseReason, Output};
@@ -37,7 +37,9 @@ pub fn ring(me: NodeNumber, nodes: &[NodeNumber]) -> BTreeSet<NodeNumber> {
     let after = others.partition_point(|node| *node < me);
     let count = others.len();
     let reach = RING_REACH.min(count);
-    (0..reach).flat_map(|step| [others[(after + step) % count], others[(after + count - 1 - step) % count]]).collect()
+    (0..reach)
+        .flat_map(|step| [others[(after + step) % count], others[(after + count - 1 - step) % count]])
+        .collect()
 }
 
 /// Everybody to be linked with: at most `links_max`, the ring first.
@@ -47,8 +49,11 @@ pub fn wanted(me: NodeNumber, candidates: &[Candidate], links_max: usize) -> BTr
         return numbers.into_iter().collect();
     }
     let mut wanted = ring(me, &numbers);
-    let mut others: Vec<&Candidate> = candidates.iter().filter(|candidate| !wanted.contains(&candidate.node)).collect();
-    let nearness = |candidate: &&Candidate| (candidate.lost, !candidate.same_region, candidate.distance, pair(me, candidate.node));
+    let mut others: Vec<&Candidate> =
+        candidates.iter().filter(|candidate| !wanted.contains(&candidate.node)).collect();
+    let nearness = |candidate: &&Candidate| {
+        (candidate.lost, !candidate.same_region, candidate.distance, pair(me, candidate.node))
+    };
     others.sort_by_key(nearness);
     let near = NEAR_LINKS.min(links_max.saturating_sub(wanted.len()));
     wanted.extend(others.drain(..near).map(|candidate| candidate.node));
@@ -82,9 +87,13 @@ impl Node {
     pub(crate) fn dial(&mut self) {
         let now = self.now.mono;
         let mut wanted = self.wanted_links();
-        if wanted.len() > RING_REACH * 2 && self.links.len() >= links_sought(self.config.links_max) && !self.is_small() {
+        if wanted.len() > RING_REACH * 2
+            && self.links.len() >= links_sought(self.config.links_max)
+            && !self.is_small()
+        {
             let known: Vec<NodeNumber> = self.lsdb.nodes().collect();
-            let needed = self.ring().union(&ring(self.identity.node, &known)).copied().collect::<BTreeSet<_>>();
+            let needed =
+                self.ring().union(&ring(self.identity.node, &known)).copied().collect::<BTreeSet<_>>();
             wanted.retain(|node| needed.contains(node));
         }
         wanted.retain(|node| !self.links.contains_key(node));
@@ -100,7 +109,8 @@ impl Node {
         }
         self.dial_seeds();
         if self.links.len() > self.config.links_max {
-            self.timers.no_later(Timer::Excess, self.link_dropped_at.map_or(now, |at| at + LINK_DROP_INTERVAL));
+            self.timers
+                .no_later(Timer::Excess, self.link_dropped_at.map_or(now, |at| at + LINK_DROP_INTERVAL));
         }
     }
 
@@ -132,8 +142,12 @@ impl Node {
         let due = self.seeds_dialled_at.map_or(now, |at| at + interval);
         if due <= now {
             self.seeds_dialled_at = Some(now);
-            let known: BTreeSet<&String> =
-                self.roster.iter().filter_map(|node| self.lsdb.get(*node)).flat_map(|lsa| &lsa.body.addresses).collect();
+            let known: BTreeSet<&String> = self
+                .roster
+                .iter()
+                .filter_map(|node| self.lsdb.get(*node))
+                .flat_map(|lsa| &lsa.body.addresses)
+                .collect();
             let seeds = self.config.seeds.iter().take(SEEDS_MAX);
             let missing: Vec<String> = seeds.filter(|seed| !known.contains(seed)).cloned().collect();
             for seed in missing {
@@ -162,13 +176,15 @@ impl Node {
     pub(crate) fn surplus_link(&self) -> Option<NodeNumber> {
         let (ring, wanted, me) = (self.ring(), self.wanted_links(), self.identity.node);
         let spare = self.links.keys().copied().filter(|node| !ring.contains(node));
-        let has_others = |node: NodeNumber| self.lsdb.get(node).is_some_and(|lsa| lsa.body.links.len() > RING_REACH);
+        let has_others =
+            |node: NodeNumber| self.lsdb.get(node).is_some_and(|lsa| lsa.body.links.len() > RING_REACH);
         spare.max_by_key(|node| (has_others(*node), !wanted.contains(node), pair(me, *node)))
     }
 
     /// Ring neighbours among the nodes within reach.
     pub(crate) fn ring(&self) -> BTreeSet<NodeNumber> {
-        let allowed: Vec<NodeNumber> = self.roster.iter().copied().filter(|node| self.allowed(*node)).collect();
+        let allowed: Vec<NodeNumber> =
+            self.roster.iter().copied().filter(|node| self.allowed(*node)).collect();
         ring(self.identity.node, &allowed)
     }
 
@@ -176,7 +192,8 @@ impl Node {
     /// be behind a partition.
     fn wanted_links(&self) -> BTreeSet<NodeNumber> {
         let me = self.identity.node;
-        let known: Vec<NodeNumber> = self.lsdb.nodes().filter(|node| *node != me && self.wants(*node)).collect();
+        let known: Vec<NodeNumber> =
+            self.lsdb.nodes().filter(|node| *node != me && self.wants(*node)).collect();
         let candidate = |node: &NodeNumber| Candidate {
             node: *node,
             same_region: self.lsdb.get(*node).is_some_and(|lsa| lsa.body.region == self.config.region),
@@ -184,7 +201,8 @@ impl Node {
             lost: self.past_links.contains_key(node),
         };
         let links_max = self.config.links_max;
-        let reachable: Vec<Candidate> = known.iter().filter(|node| self.roster.contains(node)).map(candidate).collect();
+        let reachable: Vec<Candidate> =
+            known.iter().filter(|node| self.roster.contains(node)).map(candidate).collect();
         let mut wanted = wanted(me, &reachable, links_max);
         if known.len() <= links_max {
             wanted.extend(known);

@@ -102,7 +102,10 @@ impl Node {
     }
 
     pub(crate) fn home_list(&self) -> Vec<HomeCandidate> {
-        self.home_candidates.iter().map(|(node, domain)| HomeCandidate { node: *node, domain: *domain }).collect()
+        self.home_candidates
+            .iter()
+            .map(|(node, domain)| HomeCandidate { node: *node, domain: *domain })
+            .collect()
     }
 
     /// Drain state or failure domains changed without a new computation of routes.
@@ -117,7 +120,8 @@ impl Node {
 
     /// A new snapshot for the hot path.
     pub(crate) fn publish_routes(&mut self) {
-        let up: Vec<NodeNumber> = self.links.values().filter(|link| link.usable).map(|link| link.peer.node).collect();
+        let up: Vec<NodeNumber> =
+            self.links.values().filter(|link| link.usable).map(|link| link.peer.node).collect();
         if up == self.snapshot.up && Arc::ptr_eq(&self.routes, &self.snapshot.routes) {
             return;
         }

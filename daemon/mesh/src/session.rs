@@ -151,7 +151,12 @@ impl Sessions {
         let mut touched = Vec::new();
         for (id, session) in self.sessions.iter().filter(|(_, session)| session.carried()) {
             let others = session.held.values().filter(|held| !held.body().entries.is_empty());
-            touched.extend(others.map(|held| held.body().node).filter(|node| nodes.contains(node)).map(|node| (*id, node)));
+            touched.extend(
+                others
+                    .map(|held| held.body().node)
+                    .filter(|node| nodes.contains(node))
+                    .map(|node| (*id, node)),
+            );
         }
         touched
     }

@@ -83,7 +83,11 @@ impl Routes {
     /// How well next hops are backed up.
     pub fn coverage(&self) -> Coverage {
         let count = |protection| self.routes.iter().filter(|route| route.protection == protection).count();
-        Coverage { node: count(Protection::Node), link: count(Protection::Link), none: count(Protection::None) }
+        Coverage {
+            node: count(Protection::Node),
+            link: count(Protection::Link),
+            none: count(Protection::None),
+        }
     }
 }
 

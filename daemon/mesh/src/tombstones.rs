@@ -8,7 +8,9 @@ use proto_spec::tombstone::Tombstone;
 use proto_spec::{NodeNumber, SenderNumber, SessionId, Timestamp, WallTime};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{TELL_BACKOFF_MAX, TELL_BACKOFF_MIN, TOMBSTONE_COPIES_MAX, TOMBSTONE_TRIES_MAX, TOMBSTONES_MAX};
+use crate::config::{
+    TELL_BACKOFF_MAX, TELL_BACKOFF_MIN, TOMBSTONE_COPIES_MAX, TOMBSTONE_TRIES_MAX, TOMBSTONES_MAX,
+};
 use crate::home::Homes;
 use crate::io::{Output, ToVerify};
 use crate::node::{Node, Request};
@@ -87,7 +89,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn tombstone_acked(&mut self, source: NodeNumber, session: SessionId, number: Option<SenderNumber>) {
+    pub(crate) fn tombstone_acked(
+        &mut self,
+        source: NodeNumber,
+        session: SessionId,
+        number: Option<SenderNumber>,
+    ) {
         self.tombstones.copies.remove(&(source, (session, number)));
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proto_spec::egress::HOP_LIMIT;
 use proto_spec::lsa::Roles;
 use proto_spec::membership::Membership;
-use proto_spec::mesh::{LoadReport, MEMBERSHIPS_BYTES_MAX, MEMBERSHIPS_MAX, MeshMessage, Routed, RoutedMessage};
+use proto_spec::mesh::{
+    LoadReport, MEMBERSHIPS_BYTES_MAX, MEMBERSHIPS_MAX, MeshMessage, Routed, RoutedMessage,
+};
 use proto_spec::{NodeNumber, Wire};
 use serde::{Deserialize, Serialize};
 

@@ -124,7 +124,11 @@ impl fmt::Display for Considered {
             None => f.write_str("no round trip measured")?,
         }
         let Considered { tree_us, load_us, cost_us, load, .. } = self;
-        write!(f, ", {tree_us} us to the session, {} % loaded adds {load_us} us: cost {cost_us} us", load / 10_000)
+        write!(
+            f,
+            ", {tree_us} us to the session, {} % loaded adds {load_us} us: cost {cost_us} us",
+            load / 10_000
+        )
     }
 }
 
@@ -151,7 +155,8 @@ pub fn beta(nodes: u64, batch: u64) -> u64 {
 pub fn place(views: &[NodeView], batch: u64, rng: &mut impl Rng) -> Placement {
     let views = &views[..views.len().min(CANDIDATES_MAX)];
     let mut considered = judge(views);
-    let mut open: Vec<usize> = (0..views.len()).filter(|at| considered[*at].verdict == Verdict::Spare).collect();
+    let mut open: Vec<usize> =
+        (0..views.len()).filter(|at| considered[*at].verdict == Verdict::Spare).collect();
     let Some(first) = choose(views, &considered, &open, batch, rng) else {
         return Placement { considered, ..Placement::default() };
     };
@@ -231,7 +236,8 @@ fn choose(
     let first = draw(views, open, None, rng)?;
     let Some(second) = draw(views, open, Some(first), rng) else { return Some(first) };
     let compares = rng.next_u64() % MILLION < beta(open.len() as u64, batch);
-    let cheaper = (considered[second].cost_us, views[second].node) < (considered[first].cost_us, views[first].node);
+    let cheaper =
+        (considered[second].cost_us, views[second].node) < (considered[first].cost_us, views[first].node);
     Some(if compares && cheaper { second } else { first })
 }
 

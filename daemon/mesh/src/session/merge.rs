@@ -6,8 +6,8 @@ use proto_spec::{NodeNumber, SessionId};
 
 use super::{Held, Session};
 use crate::config::{
-    DEPARTED_KEEP, HOME_SILENCE_MAX, HOUSEKEEPING_INTERVAL, LINGER, MEMBERSHIPS_MAX, OMITTED_MAX, SESSIONS_MAX,
-    WITHDRAWN_KEEP,
+    DEPARTED_KEEP, HOME_SILENCE_MAX, HOUSEKEEPING_INTERVAL, LINGER, MEMBERSHIPS_MAX, OMITTED_MAX,
+    SESSIONS_MAX, WITHDRAWN_KEEP,
 };
 use crate::io::{Member, Output, SessionView, ToVerify};
 use crate::node::{Node, Request};
@@ -16,7 +16,12 @@ use crate::wired::Wired;
 
 impl Node {
     /// A membership from its owner, or passed on by a home.
-    pub(crate) fn membership_received(&mut self, source: NodeNumber, acknowledge: bool, membership: Membership) {
+    pub(crate) fn membership_received(
+        &mut self,
+        source: NodeNumber,
+        acknowledge: bool,
+        membership: Membership,
+    ) {
         let (session, node, version) =
             (membership.body.session, membership.body.node, membership.body.version);
         if node == self.identity.node {
@@ -53,7 +58,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn membership_verified(&mut self, source: NodeNumber, acknowledge: bool, membership: Membership) {
+    pub(crate) fn membership_verified(
+        &mut self,
+        source: NodeNumber,
+        acknowledge: bool,
+        membership: Membership,
+    ) {
         let now = self.now.mono;
         let (session, node, version) =
             (membership.body.session, membership.body.node, membership.body.version);
@@ -131,7 +141,11 @@ impl Node {
     pub(crate) fn home_digest_received(&mut self, home: NodeNumber, digest: &SessionDigest) {
         let (now, me, id) = (self.now.mono, self.identity.node, digest.session);
         let listed = |node: NodeNumber| {
-            digest.entries.binary_search_by_key(&node, |entry| entry.node).ok().map(|at| digest.entries[at].version)
+            digest
+                .entries
+                .binary_search_by_key(&node, |entry| entry.node)
+                .ok()
+                .map(|at| digest.entries[at].version)
         };
         let carried = self.sessions.sessions.get(&id).is_some_and(Session::carried);
         if let Some(version) = listed(me) {

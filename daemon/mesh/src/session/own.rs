@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-
 use proto_spec::membership::{MEMBERSHIP_ENTRIES_MAX, Membership, MembershipBody, MembershipEntry};
 use proto_spec::mesh::MembershipAck;
 use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId, Timestamp};
 
 use super::{Own, Wait};
-use crate::config::{READY_WAIT_MAX, READY_WAITS_MAX, SESSIONS_MAX, TELL_BACKOFF_MAX, TELL_BACKOFF_MIN, WITHDRAWN_KEEP};
+use crate::config::{
+    READY_WAIT_MAX, READY_WAITS_MAX, SESSIONS_MAX, TELL_BACKOFF_MAX, TELL_BACKOFF_MIN, WITHDRAWN_KEEP,
+};
 use crate::home::homes;
 use crate::io::Output;
 use crate::node::{Node, Request};
@@ -55,7 +56,8 @@ impl Node {
 
     pub(crate) fn detached(&mut self, session: SessionId, number: SenderNumber, attach_seq: AttachSeq) {
         let now = self.now.mono;
-        let Some(own) = self.sessions.sessions.get_mut(&session).and_then(|session| session.own.as_mut()) else {
+        let Some(own) = self.sessions.sessions.get_mut(&session).and_then(|session| session.own.as_mut())
+        else {
             return;
         };
         if own.entries.get(&number).is_none_or(|entry| entry.attach_seq != attach_seq) {
@@ -85,7 +87,9 @@ impl Node {
     pub(super) fn sign_own(&mut self, session: SessionId) {
         let node = self.identity.node;
         let sessions = &mut self.sessions;
-        let Some(own) = sessions.sessions.get_mut(&session).and_then(|session| session.own.as_mut()) else { return };
+        let Some(own) = sessions.sessions.get_mut(&session).and_then(|session| session.own.as_mut()) else {
+            return;
+        };
         if !own.dirty || own.signing {
             return;
         }
@@ -115,7 +119,8 @@ impl Node {
         own.signing = false;
         let version = body.version;
         for wait in own.waits.iter_mut().filter(|wait| wait.version.is_none()) {
-            let has = |entry: &MembershipEntry| (entry.number, entry.attach_seq) == (wait.number, wait.attach_seq);
+            let has =
+                |entry: &MembershipEntry| (entry.number, entry.attach_seq) == (wait.number, wait.attach_seq);
             if body.entries.iter().any(has) {
                 wait.version = Some(version);
             }
@@ -238,14 +243,18 @@ impl Node {
             held.held.iter().filter(|(_, held)| held.body().has_active()).map(|(node, _)| *node).collect();
         members.extend(own.told.values().flat_map(|told| told.known.iter().copied()));
         members.retain(|node| *node != me && self.roster.contains(node));
-        let live_homes: Vec<NodeNumber> = held.homes.nodes().filter(|home| self.roster.contains(home)).collect();
+        let live_homes: Vec<NodeNumber> =
+            held.homes.nodes().filter(|home| self.roster.contains(home)).collect();
         let done: Vec<(SenderNumber, AttachSeq)> = own
             .waits
             .iter()
             .filter(|wait| {
                 let Some(version) = wait.version else { return false };
                 let knows = |node: &NodeNumber| {
-                    own.told.get(node).and_then(|told| told.acknowledged).is_some_and(|known| known >= version)
+                    own.told
+                        .get(node)
+                        .and_then(|told| told.acknowledged)
+                        .is_some_and(|known| known >= version)
                 };
                 let home = live_homes.iter().any(|home| *home == me || knows(home)) || live_homes.is_empty();
                 home && members.iter().all(knows)
@@ -294,7 +303,11 @@ impl Node {
     }
 
     /// A home holds something of this node that it should not, or something newer than this process has made.
-    pub(super) fn correct_own(&mut self, session: SessionId, listed: proto_spec::membership::MembershipVersion) {
+    pub(super) fn correct_own(
+        &mut self,
+        session: SessionId,
+        listed: proto_spec::membership::MembershipVersion,
+    ) {
         let now = self.now.mono;
         let version = &mut self.sessions.version;
         if listed > *version {
@@ -321,4 +334,3 @@ impl Node {
         self.sessions.sessions.get_mut(&session)?.own.as_mut()
     }
 }
-

@@ -38,10 +38,19 @@ impl Node {
     }
 
     /// Sends what a node asked for.
-    pub(crate) fn membership_requested(&mut self, source: NodeNumber, session: SessionId, nodes: &[NodeNumber]) {
+    pub(crate) fn membership_requested(
+        &mut self,
+        source: NodeNumber,
+        session: SessionId,
+        nodes: &[NodeNumber],
+    ) {
         let Some(held) = self.sessions.sessions.get(&session) else { return };
         for node in nodes {
-            let own = held.own.as_ref().filter(|_| *node == self.identity.node).and_then(|own| own.current.as_ref());
+            let own = held
+                .own
+                .as_ref()
+                .filter(|_| *node == self.identity.node)
+                .and_then(|own| own.current.as_ref());
             let wanted = own.or_else(|| held.held.get(node).map(|held| &held.membership));
             if let Some(membership) = wanted {
                 self.outbox.put(source, false, membership.0.clone());
@@ -58,17 +67,25 @@ impl Node {
                 .holders()
                 .filter_map(|node| Some(DigestEntry { node, version: held.held.get(&node)?.body().version }))
                 .collect();
-            if let Some(current) = held.own.as_ref().filter(|_| held.carried()).and_then(|own| own.current.as_ref()) {
+            if let Some(current) =
+                held.own.as_ref().filter(|_| held.carried()).and_then(|own| own.current.as_ref())
+            {
                 entries.push(DigestEntry { node: me, version: current.0.body.version });
                 entries.sort_unstable_by_key(|entry| entry.node);
             }
-            debug_assert!(entries.len() <= SESSION_NODES_MAX, "a session holds no more memberships than that");
+            debug_assert!(
+                entries.len() <= SESSION_NODES_MAX,
+                "a session holds no more memberships than that"
+            );
             // The other home is told as well: it holds what no carrier may know any more.
             let mut receivers: Vec<NodeNumber> = held.holders().chain(held.homes.nodes()).collect();
             receivers.sort_unstable();
             receivers.dedup();
             for to in receivers.into_iter().filter(|to| *to != me && self.roster.contains(to)) {
-                messages.entry(to).or_default().push(SessionDigest { session: *id, entries: entries.clone() });
+                messages
+                    .entry(to)
+                    .or_default()
+                    .push(SessionDigest { session: *id, entries: entries.clone() });
             }
         }
         for (to, digests) in messages {
@@ -145,7 +162,9 @@ impl Node {
             .sessions
             .sessions
             .iter()
-            .filter(|(_, session)| session.own.is_some() && session.holders().any(|node| joined.contains(&node)))
+            .filter(|(_, session)| {
+                session.own.is_some() && session.holders().any(|node| joined.contains(&node))
+            })
             .map(|(id, _)| *id)
             .collect();
         carried.into_iter().for_each(|session| self.tell(session));
@@ -154,12 +173,19 @@ impl Node {
     /// Every membership that this node holds of a session, its own too.
     pub(crate) fn memberships_of(&self, session: SessionId) -> Vec<Membership> {
         let Some(held) = self.sessions.sessions.get(&session) else { return Vec::new() };
-        held.held.values().map(|held| held.membership.0.clone()).filter(|held| !held.body.entries.is_empty()).collect()
+        held.held
+            .values()
+            .map(|held| held.membership.0.clone())
+            .filter(|held| !held.body.entries.is_empty())
+            .collect()
     }
 
     /// A session's homes as this node sees them.
     pub(crate) fn homes_of(&self, session: SessionId) -> crate::home::Homes {
-        self.sessions.sessions.get(&session).map_or_else(|| homes(session, &self.home_list()), |held| held.homes)
+        self.sessions
+            .sessions
+            .get(&session)
+            .map_or_else(|| homes(session, &self.home_list()), |held| held.homes)
     }
 
     /// Nodes that carry a session, as a home knows them.

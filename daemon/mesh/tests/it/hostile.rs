@@ -187,7 +187,8 @@ fn clones_are_quarantined() {
     let identity = world.host(4).identity.clone();
     for round in 1..=6 {
         // The clone is a neighbour of all of them, and always knows better than what it hears.
-        let newest = (1..=6).map(|number| world.node(number).lsa(node(4)).unwrap().body.version).max().unwrap();
+        let newest =
+            (1..=6).map(|number| world.node(number).lsa(node(4)).unwrap().body.version).max().unwrap();
         let clone = lsa(&world, &identity, version(newest.incarnation + 1, 1, 555));
         for (from, to) in [(3, 2), (1, 3), (2, 1), (6, 5), (5, 6)] {
             hand(&mut world, from, to, &MeshMessage::Lsa(clone.clone()));
@@ -282,7 +283,10 @@ fn messages_do_not_wander() {
         hand(&mut world, 3, 2, &MeshMessage::Routed(routed));
     }
     let counters = world.node(2).counters();
-    assert_eq!((counters.unicast_hop_limit, counters.unicast_unroutable, counters.unicast_forwarded), (1, 1, 2));
+    assert_eq!(
+        (counters.unicast_hop_limit, counters.unicast_unroutable, counters.unicast_forwarded),
+        (1, 1, 2)
+    );
     world.run_for(Duration::from_secs(1));
     assert!(world.host(5).loads.contains_key(&node(3)));
 }

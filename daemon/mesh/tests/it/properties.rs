@@ -21,7 +21,8 @@ fn random_faults() {
     if let Ok(seed) = std::env::var("MESH_SEED") {
         return run(seed.parse().unwrap());
     }
-    let kept = include_str!("seeds.txt").lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
+    let kept =
+        include_str!("seeds.txt").lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
     let count = std::env::var("MESH_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
     kept.chain(SEEDS_BEGIN..SEEDS_BEGIN + count).for_each(run);
 }
@@ -115,7 +116,11 @@ fn fault(world: &mut World, attach_seq: &mut u64) {
     match world.random.range(0, 16) {
         0..6 => {
             let kind = *world.random.pick(&[
-                MemberKind::Active, MemberKind::Active, MemberKind::Active, MemberKind::Standby, MemberKind::Lobby,
+                MemberKind::Active,
+                MemberKind::Active,
+                MemberKind::Active,
+                MemberKind::Standby,
+                MemberKind::Lobby,
             ]);
             *attach_seq += 1;
             let (id, number) = (any_session(world), world.random.range(1, 9) as u16);
@@ -123,7 +128,8 @@ fn fault(world: &mut World, attach_seq: &mut u64) {
             world.attach(at, id, entry(number, kind, *attach_seq), ready);
         }
         6..8 => {
-            let attached: Vec<(SessionId, SenderNumber)> = world.hosts[&at].attached.keys().copied().collect();
+            let attached: Vec<(SessionId, SenderNumber)> =
+                world.hosts[&at].attached.keys().copied().collect();
             if !attached.is_empty() {
                 let (id, number) = *world.random.pick(&attached);
                 world.detach(at, id, number);
@@ -145,7 +151,8 @@ fn fault(world: &mut World, attach_seq: &mut u64) {
             }
         }
         12 => {
-            let side: Vec<NodeNumber> = world.numbers().into_iter().filter(|_| world.random.one_in(2)).collect();
+            let side: Vec<NodeNumber> =
+                world.numbers().into_iter().filter(|_| world.random.one_in(2)).collect();
             world.partition(&side);
         }
         13 => world.heal(),

@@ -69,7 +69,11 @@ fn standbys_and_guests_are_in_no_egress_set() {
     let view = &world.host(1).views[&session(1)];
     assert!(view.egress.is_empty());
     assert_eq!(view.members.len(), 2);
-    assert_eq!(world.host(2).views[&session(1)].egress, [node(1)], "a standby's node knows where the session is");
+    assert_eq!(
+        world.host(2).views[&session(1)].egress,
+        [node(1)],
+        "a standby's node knows where the session is"
+    );
     // The standby takes over when the active one's node dies.
     world.kill(node(1));
     world.attach(node(2), session(1), entry(1, MemberKind::Active, 3), false);
@@ -112,7 +116,8 @@ fn in_the_name_of(world: &World, owner: u16, id: SessionId) -> RoutedMessage {
 
 /// A session whose homes are none of these nodes.
 fn session_homed_elsewhere(nodes: u16, not: &[u16]) -> SessionId {
-    let fits = |id: &SessionId| homes(*id, &candidates(nodes)).nodes().all(|home| !not.contains(&home.value()));
+    let fits =
+        |id: &SessionId| homes(*id, &candidates(nodes)).nodes().all(|home| !not.contains(&home.value()));
     (1..=255).map(session).find(fits).unwrap()
 }
 

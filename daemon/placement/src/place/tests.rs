@@ -31,8 +31,14 @@ fn rng() -> ChaCha20Rng {
 #[test]
 fn each_node_has_a_reason() {
     let mut views = vec![
-        view(1, 10, 100), view(2, 31, 0), view(3, 12, 100), view(4, 10, 900), view(5, 10, 0), view(6, 10, 0),
-        view(7, 10, 100), view(8, 200, 100),
+        view(1, 10, 100),
+        view(2, 31, 0),
+        view(3, 12, 100),
+        view(4, 10, 900),
+        view(5, 10, 0),
+        view(6, 10, 0),
+        view(7, 10, 100),
+        view(8, 200, 100),
     ];
     views[4].draining = true;
     views[5].full = true;
@@ -48,7 +54,10 @@ fn each_node_has_a_reason() {
     offered.sort_unstable();
     assert_eq!(offered, [1, 3, 8], "near ones, and the one that carries the session already");
     let line = placement.considered[0].to_string();
-    assert!(line.contains("round trip 10000 us") && line.contains("10 % loaded adds 1111 us: cost 11111 us"), "{line}");
+    assert!(
+        line.contains("round trip 10000 us") && line.contains("10 % loaded adds 1111 us: cost 11111 us"),
+        "{line}"
+    );
 }
 
 #[test]

@@ -19,7 +19,13 @@ impl World {
             let mut queue = vec![start];
             while let Some(at) = queue.pop() {
                 for (a, b) in self.trunks.iter().filter(|(_, trunk)| !trunk.silent).map(|(key, _)| *key) {
-                    let other = if a == at { b } else if b == at { a } else { continue };
+                    let other = if a == at {
+                        b
+                    } else if b == at {
+                        a
+                    } else {
+                        continue;
+                    };
                     if left.remove(&other) {
                         group.insert(other);
                         queue.push(other);
@@ -46,7 +52,13 @@ impl World {
             let mut queue = std::collections::VecDeque::from([*start]);
             while let Some(at) = queue.pop_front() {
                 for (a, b) in self.trunks.keys().copied() {
-                    let other = if a == at { b } else if b == at { a } else { continue };
+                    let other = if a == at {
+                        b
+                    } else if b == at {
+                        a
+                    } else {
+                        continue;
+                    };
                     if !hops.contains_key(&other) {
                         hops.insert(other, hops[&at] + 1);
                         longest = longest.max(hops[&other]);

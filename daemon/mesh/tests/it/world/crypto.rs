@@ -55,14 +55,22 @@ pub fn verify(item: &ToVerify, wall: WallTime) -> Verdict {
             Some(_) => Verdict::Forged,
         },
         ToVerify::ByKey { key, message, signature } => {
-            if sign(key, message) == *signature { Verdict::Valid } else { Verdict::Forged }
+            if sign(key, message) == *signature {
+                Verdict::Valid
+            } else {
+                Verdict::Forged
+            }
         }
         ToVerify::Tombstone(tombstone) => {
             let signature = sign(&CA, &tombstone.0.body.signed_message());
             if signature.0 == tombstone.0.signature { Verdict::Valid } else { Verdict::Forged }
         }
         ToVerify::BrokerChain(chain) => {
-            if chain.0.certificates[0] == b"broker" { Verdict::Valid } else { Verdict::Refused }
+            if chain.0.certificates[0] == b"broker" {
+                Verdict::Valid
+            } else {
+                Verdict::Refused
+            }
         }
         // The list is the names of the revoked certificates, end to end.
         ToVerify::Revocations(list) => {

@@ -301,7 +301,8 @@ impl World {
         host.views.clear();
         host.attached.clear();
         self.changed_at = self.now;
-        let mine: Vec<_> = self.trunks.keys().copied().filter(|(a, b)| *a == number || *b == number).collect();
+        let mine: Vec<_> =
+            self.trunks.keys().copied().filter(|(a, b)| *a == number || *b == number).collect();
         for (a, b) in mine {
             let peer = if a == number { b } else { a };
             self.end_trunk(number, peer, false);
@@ -353,7 +354,9 @@ impl World {
 
     pub fn detach(&mut self, at: NodeNumber, session: SessionId, number: SenderNumber) {
         self.changed_at = self.now;
-        let Some(entry) = self.hosts.get_mut(&at).unwrap().attached.remove(&(session, number)) else { return };
+        let Some(entry) = self.hosts.get_mut(&at).unwrap().attached.remove(&(session, number)) else {
+            return;
+        };
         self.input(at, Input::Detached { session, number, attach_seq: entry.attach_seq });
     }
 
@@ -367,7 +370,10 @@ impl World {
     /// Hands an input to a node and carries out what it wants.
     pub fn input(&mut self, number: NodeNumber, input: Input) {
         let now = self.now_of(number);
-        if !matches!(input, Input::Tick | Input::Verdict { .. } | Input::Signed { .. } | Input::LinkRtt { .. }) {
+        if !matches!(
+            input,
+            Input::Tick | Input::Verdict { .. } | Input::Signed { .. } | Input::LinkRtt { .. }
+        ) {
             self.tell(|| match &input {
                 Input::Message { from, bytes } => {
                     format!("{number} <- {from}: {:?}", <MeshMessage as proto_spec::Wire>::from_bytes(bytes))
@@ -484,11 +490,14 @@ impl World {
     }
 
     fn up(&mut self, a: NodeNumber, b: NodeNumber, boots: (u64, u64)) {
-        let alive = |number: &NodeNumber, boot| {
-            self.hosts[number].node.is_some() && self.hosts[number].boot == boot
-        };
+        let alive =
+            |number: &NodeNumber, boot| self.hosts[number].node.is_some() && self.hosts[number].boot == boot;
         let key = pair(a, b);
-        if !alive(&a, boots.0) || !alive(&b, boots.1) || self.trunks.contains_key(&key) || self.cut.contains(&key) {
+        if !alive(&a, boots.0)
+            || !alive(&b, boots.1)
+            || self.trunks.contains_key(&key)
+            || self.cut.contains(&key)
+        {
             return;
         }
         self.serial += 1;
@@ -551,7 +560,8 @@ impl World {
         self.serial += 1;
         let id = self.serial;
         self.packets.insert(id, PacketTrace::default());
-        let egress = self.hosts[&from].views.get(&session).map(|view| view.egress.clone()).unwrap_or_default();
+        let egress =
+            self.hosts[&from].views.get(&session).map(|view| view.egress.clone()).unwrap_or_default();
         if let Some(egress) = EgressSet::new(egress) {
             let header = TrunkHeader { hop_limit: HOP_LIMIT, ingress: from, egress, session };
             self.forward_packet(id, from, None, &header);
@@ -559,7 +569,13 @@ impl World {
         id
     }
 
-    fn forward_packet(&mut self, id: u64, at: NodeNumber, arrived_on: Option<NodeNumber>, header: &TrunkHeader) {
+    fn forward_packet(
+        &mut self,
+        id: u64,
+        at: NodeNumber,
+        arrived_on: Option<NodeNumber>,
+        header: &TrunkHeader,
+    ) {
         let host = &self.hosts[&at];
         let Some(node) = host.node.as_ref() else { return };
         let copies = forward(&node.snapshot(), arrived_on, header);
