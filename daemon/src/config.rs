@@ -140,8 +140,9 @@ impl Default for Connections {
             handshake_ms: 10_000,
             // Endpoints close theirs after a call or two.
             grpc_connections_max: 1_024,
-            // An office behind one address, but nobody holds up all others.
-            grpc_address_connections_max: 64,
+            // A quarter: a large office behind one address, whose endpoints may keep theirs for a session, but nobody
+            // holds up all others.
+            grpc_address_connections_max: 256,
             grpc_streams_max: 16,
             // Argon2 for two at once may queue behind others.
             grpc_call_ms: 15_000,
@@ -332,9 +333,15 @@ impl Config {
                 return wrong("listen", format!("{address} is named twice: give each listener its own port"));
             }
         }
-        let bounds: [(&'static str, u64, u64, u64); 6] = [
+        let bounds: [(&'static str, u64, u64, u64); 7] = [
             ("connections.handshake_ms", self.connections.handshake_ms, 100, 60_000),
             ("connections.grpc_connections_max", self.connections.grpc_connections_max as u64, 4, 65_536),
+            (
+                "connections.grpc_address_connections_max",
+                self.connections.grpc_address_connections_max as u64,
+                1,
+                65_536,
+            ),
             ("connections.grpc_streams_max", self.connections.grpc_streams_max.into(), 1, 256),
             ("connections.grpc_call_ms", self.connections.grpc_call_ms, 100, 120_000),
             ("connections.grpc_keepalive_ms", self.connections.grpc_keepalive_ms, 100, 600_000),
@@ -408,6 +415,11 @@ mod tests {
             ("ops = \"127.0.0.1:8201\"", "ops = \"0.0.0.0:8201\"", "listen.ops"),
             ("deadline_ms = 30_000", "deadline_ms = 9_000_000", "drain.deadline_ms"),
             ("level = \"info\"", "level = \"=loud=\"", "log.level"),
+            (
+                "grpc_address_connections_max = 256",
+                "grpc_address_connections_max = 0",
+                "connections.grpc_address_connections_max",
+            ),
             ("ops = \"127.0.0.1:8201\"", "ops = \"127.0.0.1:8201\"\nadmin = \"127.0.0.1:8201\"", "listen"),
         ];
         for (from, to, key) in cases {
