@@ -138,10 +138,9 @@ impl Default for Connections {
         Connections {
             // A handshake over a satellite and a slow phone takes below 3 s.
             handshake_ms: 10_000,
-            // Endpoints close theirs after a call or two.
+            // Endpoints close theirs 10 s after the last call.
             grpc_connections_max: 1_024,
-            // A quarter: a large office behind one address, whose endpoints may keep theirs for a session, but nobody
-            // holds up all others.
+            // A quarter: a large office behind one address, but nobody holds up all others.
             grpc_address_connections_max: 256,
             grpc_streams_max: 16,
             // Argon2 for two at once may queue behind others.

@@ -34,3 +34,7 @@ pub(crate) const FILE_CHUNK_BYTES: usize = 1024 * 1024;
 pub(crate) const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// After the last word of a session, what is queued has this long to be written.
 pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// How long a connection to the gateway outlives its last call: joins and admissions make several in a row, a session
+/// in its middle makes a few an hour and should hold no place at the gateway meanwhile.
+pub(crate) const GATEWAY_IDLE: Duration = Duration::from_secs(10);

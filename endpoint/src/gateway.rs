@@ -13,7 +13,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::config::{CALL_MAX, SENTENCE_CHARS_MAX};
+use crate::config::{CALL_MAX, GATEWAY_IDLE, SENTENCE_CHARS_MAX};
 use crate::{Credential, Error, ErrorKind, Mesh};
 
 /// A client of the gateway; cheap to clone, clones share the connection.
@@ -21,13 +21,16 @@ use crate::{Credential, Error, ErrorKind, Mesh};
 pub(crate) struct Gateway {
     mesh: Mesh,
     credential: Option<Credential>,
-    connection: Arc<tokio::sync::Mutex<Option<Connection>>>,
+    connection: Slot,
 }
+
+type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
 #[derive(Clone)]
 struct Connection {
     client: EndpointClient<Channel>,
     exporter: [u8; 32],
+    used: tokio::time::Instant,
 }
 
 /// The broker's word that a session was created or found.
@@ -191,7 +194,9 @@ impl Gateway {
         if let Some(credential) = &self.credential {
             put_credential(request.metadata_mut(), &credential.proof(&connection.exporter));
         }
-        match within(CALL_MAX, call(connection.client, request)).await {
+        let result = within(CALL_MAX, call(connection.client, request)).await;
+        close_when_idle(&self.connection);
+        match result {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => {
                 if matches!(
@@ -208,7 +213,8 @@ impl Gateway {
     /// The connection in use, or a new one.
     async fn connect(&self) -> Result<Connection, Error> {
         let mut slot = self.connection.lock().await;
-        if let Some(connection) = &*slot {
+        if let Some(connection) = &mut *slot {
+            connection.used = tokio::time::Instant::now();
             return Ok(connection.clone());
         }
         let won = self.mesh.gateway().await?;
@@ -225,10 +231,25 @@ impl Gateway {
             .map_err(|error| {
                 Error::new(ErrorKind::Unreachable, format!("the gateway does not answer: {error}"))
             })?;
-        let connection = Connection { client: EndpointClient::new(channel), exporter };
+        let used = tokio::time::Instant::now();
+        let connection = Connection { client: EndpointClient::new(channel), exporter, used };
         *slot = Some(connection.clone());
         Ok(connection)
     }
+}
+
+/// Closes the connection once nobody has asked for it for a while: a session calls a few times an hour, and must not
+/// hold one of the gateway's places in between.
+fn close_when_idle(slot: &Slot) {
+    let slot = Arc::downgrade(slot);
+    tokio::spawn(async move {
+        tokio::time::sleep(GATEWAY_IDLE).await;
+        let Some(slot) = slot.upgrade() else { return };
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|connection| connection.used.elapsed() >= GATEWAY_IDLE) {
+            *slot = None;
+        }
+    });
 }
 
 /// A gateway that answers what it may not.
@@ -294,4 +315,31 @@ fn addresses(nodes: Vec<rpc::NodeAddress>) -> Vec<String> {
             node.ports.iter().map(move |port| format!("{host}:{port}"))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        let channel =
+            tonic::transport::Endpoint::from_static("http://gateway.sealcast.invalid").connect_lazy();
+        let used = tokio::time::Instant::now();
+        Connection { client: EndpointClient::new(channel), exporter: [0; 32], used }
+    }
+
+    /// Time is tokio's, which runs ahead by itself while everything waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_asks_for_is_closed() {
+        let slot: Slot = Arc::new(tokio::sync::Mutex::new(Some(connection())));
+        close_when_idle(&slot);
+        tokio::time::sleep(GATEWAY_IDLE / 2).await;
+        assert!(slot.lock().await.is_some(), "not yet");
+        slot.lock().await.as_mut().unwrap().used = tokio::time::Instant::now();
+        close_when_idle(&slot);
+        tokio::time::sleep(GATEWAY_IDLE * 3 / 4).await;
+        assert!(slot.lock().await.is_some(), "it was used again");
+        tokio::time::sleep(GATEWAY_IDLE).await;
+        assert!(slot.lock().await.is_none(), "nobody asked for it");
+    }
 }
