@@ -19,7 +19,7 @@ pub(crate) fn line(text: &str) -> String {
         .collect()
 }
 
-/// [`line`], cut to `chars_max` characters with an ellipsis in the middle, so that both a name's beginning and a
+/// [`line()`], cut to `chars_max` characters with an ellipsis in the middle, so that both a name's beginning and a
 /// file's extension stay visible.
 pub(crate) fn short(text: &str, chars_max: usize) -> String {
     let text = line(text);
