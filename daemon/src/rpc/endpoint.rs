@@ -145,6 +145,7 @@ impl rpc::endpoint_server::Endpoint for EndpointCalls {
                     number: number.value().into(),
                     ticket,
                     nodes: nodes.into_iter().map(convert::node).collect(),
+                    standby: None,
                 }))
             }
             _ => Err(self.bug()),
@@ -193,6 +194,7 @@ impl rpc::endpoint_server::Endpoint for EndpointCalls {
                     ticket,
                     role: convert::member_role(role).into(),
                     nodes: nodes.into_iter().map(convert::node).collect(),
+                    standby: None,
                 }))
             }
             _ => Err(self.bug()),
