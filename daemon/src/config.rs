@@ -31,8 +31,9 @@ pub struct Config {
     pub node: Node,
     /// Keys and certificates.
     pub identity: IdentityFiles,
-    /// The embedded broker.
-    pub broker: BrokerFiles,
+    /// The embedded broker; absent: the node hands its endpoints' calls to a node with one.
+    #[serde(default)]
+    pub broker: Option<BrokerFiles>,
     /// Addresses to listen on.
     pub listen: Listen,
     /// Other nodes.
@@ -295,10 +296,11 @@ impl Config {
             &mut self.identity.ca,
             &mut self.identity.certificate,
             &mut self.identity.key,
-            &mut self.broker.certificate,
-            &mut self.broker.key,
         ];
-        for path in paths.into_iter().chain(&mut self.broker.trusted).chain(&mut self.listen.admin_socket) {
+        let broker = self.broker.iter_mut().flat_map(|broker| {
+            [&mut broker.certificate, &mut broker.key].into_iter().chain(&mut broker.trusted)
+        });
+        for path in paths.into_iter().chain(broker).chain(&mut self.listen.admin_socket) {
             *path = folder.join(&*path);
         }
     }

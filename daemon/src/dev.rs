@@ -309,11 +309,11 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
             certificate: pki.join("node-1.pem"),
             key: pki.join("node-1.key"),
         },
-        broker: BrokerFiles {
+        broker: Some(BrokerFiles {
             certificate: pki.join("broker-1.pem"),
             key: pki.join("broker-1.key"),
             trusted: Vec::new(),
-        },
+        }),
         listen: Listen {
             endpoints: args.ports.iter().map(|port| loopback(*port)).collect(),
             ops: loopback(args.ops_port),
