@@ -3,7 +3,8 @@
 //! Every port is bound before anything is served, so a node is there as a whole or not at all.
 //!
 //! ```text
-//!  SIGTERM ─► health: draining ─► gateway tells endpoints, waits for them or the deadline ─► listeners, gRPC, store
+//!  SIGTERM ─► health: draining ─► overlay: the mesh is told, the gateway's endpoints move or the deadline comes,
+//!             neighbours route around the node ─► listeners, gRPC, store
 //!  a second one ─► ends at once
 //! ```
 
@@ -15,9 +16,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use proto_spec::lsa::Roles;
+use proto_spec::mesh::{Chain, ChainKind};
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
-use sealcast_trust::BrokerKey;
+use rand_core::{Rng, SeedableRng};
+use sealcast_trust::{BrokerKey, key};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -32,15 +35,20 @@ use crate::http::{self, Operators};
 use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, Places, local};
 use crate::material::Material;
 use crate::metrics::{DataPlane, Metrics};
+use crate::overlay::{self, Brokers, Driver, Overlay, next_incarnation};
 use crate::rpc::{self, Backend, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
+use crate::tls;
+use crate::trunk::Trunks;
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
 /// itself.
 const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest path of a Unix socket (`sun_path` less its end).
 const SOCKET_PATH_MAX: usize = 107;
+/// Beyond a drain's deadline: how long the last endpoints and neighbours may take, the core's ten seconds among it.
+const DRAIN_END: Duration = Duration::from_secs(15);
 /// What is left after a drain may take this long to notice that it is over.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// A certificate that ends within this is worth a word.
@@ -65,6 +73,9 @@ pub struct Node {
     health: Arc<Health>,
     gateway: Arc<Gateway>,
     backend: Arc<Backend>,
+    overlay: Overlay,
+    driver: Driver,
+    trunks: Trunks,
     material: Swapped,
     endpoints: Vec<TcpListener>,
     ops: TcpListener,
@@ -89,7 +100,7 @@ struct Swapped {
     endpoint_tls: crate::tls::Current,
     admin_tls: crate::tls::Current,
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
-    verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
+    brokers: Arc<Brokers>,
     /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
     broker: BrokerKey,
 }
@@ -114,7 +125,7 @@ impl Node {
     /// A sentence for the operator; nothing is left open.
     pub async fn build(config: Config, options: Options) -> anyhow::Result<Node> {
         let clock = Clock::start();
-        let rng = seeded()?;
+        let mut rng = seeded()?;
         let material = Material::read(&config, clock.now().wall)?;
         let state = StateFolder::take(&config.node.state_dir)?;
 
@@ -139,8 +150,8 @@ impl Node {
         metrics.certificate_ends("node", material.node.not_after.seconds());
         metrics.certificate_ends("broker", material.broker.not_after.seconds());
         let health = Arc::new(Health::default());
-        let verifier = Arc::new(ArcSwap::from_pointee(material.verifier.clone()));
-        let gateway = Gateway::new(config.limits.clone(), Arc::clone(&verifier), clock, tap);
+        let brokers = Brokers::new(material.verifier.clone());
+        let gateway = Gateway::new(config.limits.clone(), brokers.verifier(), clock, tap);
         let public_ports = match config.node.public_ports.as_slice() {
             [] => endpoints
                 .iter()
@@ -152,7 +163,7 @@ impl Node {
             number: material.number,
             mesh: config.identity.mesh.clone(),
             host: config.node.public_host.clone(),
-            ports: public_ports,
+            ports: public_ports.clone(),
             listeners: listeners(&endpoints, admin.as_ref())?,
             certificate_expires: material.node.not_after,
         };
@@ -160,9 +171,43 @@ impl Node {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
             trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
-            verifier,
+            brokers: Arc::clone(&brokers),
             broker: BrokerKey::new(&material.broker)?,
         };
+        let files = tls::Identity::read(
+            &config.identity.certificate,
+            &config.identity.key,
+            ["identity.certificate", "identity.key"],
+        )?;
+        let broker_chain = tls::read_certificates(&config.broker.certificate, "broker.certificate")?;
+        let mut seed = [0u8; 32];
+        rng.fill_bytes(&mut seed);
+        let (overlay, driver) = Overlay::prepare(overlay::Parts {
+            config: mesh_config(&config, &public_ports),
+            identity: sealcast_mesh::Identity {
+                node: material.number,
+                key: material.node.key,
+                certificate: material.node.certificate,
+                issued: material.node.not_before,
+                expires: material.node.not_after,
+                chain: files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            },
+            key: key::signing_key_from_pkcs8(files.key.secret_der())?,
+            incarnation: next_incarnation(state.path())?,
+            seed,
+            clock,
+            trust: Arc::clone(&swapped.trust),
+            brokers,
+            revoked: overlay::Revoked::default(),
+            gateway: Arc::clone(&gateway),
+            health: Arc::clone(&health),
+            load: None,
+            broker_chain: Some(Chain {
+                kind: ChainKind::Broker,
+                certificates: broker_chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            }),
+            journal: None,
+        });
         let backend = Backend::start(Parts {
             material,
             store,
@@ -176,6 +221,9 @@ impl Node {
         });
         let node = Node {
             backend: Arc::new(backend.await?),
+            overlay,
+            driver,
+            trunks: Trunks::default(),
             config,
             clock,
             metrics,
@@ -221,6 +269,9 @@ impl Node {
             health,
             gateway,
             backend,
+            overlay,
+            driver,
+            trunks,
             material,
             endpoints,
             ops,
@@ -232,6 +283,7 @@ impl Node {
         let stop_ops = CancellationToken::new();
         let tasks = TaskTracker::new();
         let connections = TaskTracker::new();
+        tasks.spawn(driver.run(Arc::new(trunks), stop.clone()));
 
         let (endpoint_calls, endpoint_stream) = mpsc::channel(GRPC_QUEUE);
         let (admin_calls, admin_stream) = mpsc::channel(GRPC_QUEUE);
@@ -301,12 +353,18 @@ impl Node {
             }
         }
 
-        health.set(State::Draining);
+        health.stop();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!(deadline_ms = config.drain.deadline_ms, "draining: a second signal ends at once");
+        let drained = async {
+            overlay.drain(config.drain_deadline()).await;
+            tokio::time::timeout(config.drain_deadline() + DRAIN_END, overlay.drained()).await
+        };
         tokio::select! {
-            () = gateway.drain(config.drain_deadline()) => {}
-            _ = signals.ended() => {
+            drained = drained => if drained.is_err() {
+                tracing::warn!("the drain did not come to its end in time");
+            },
+            () = signals.ended() => {
                 tracing::warn!("ended at once by a second signal");
                 let _ = std::fs::remove_file(config.admin_socket());
                 return Ok(());
@@ -413,7 +471,7 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
             swapped.endpoint_tls.store(material.endpoint_tls);
             swapped.admin_tls.store(material.admin_tls);
             swapped.trust.store(Arc::new(material.trust));
-            swapped.verifier.store(Arc::new(material.verifier.and(swapped.broker)));
+            swapped.brokers.configure(material.verifier.and(swapped.broker));
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
         }
         Err(error) => {
@@ -431,6 +489,20 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
         traffic: status.traffic,
         refusals: status.refusals,
         drops: status.drops,
+        hop_drops: status.hop_drops,
+    }
+}
+
+/// The node as the mesh's core is told of it.
+fn mesh_config(config: &Config, ports: &[u16]) -> sealcast_mesh::Config {
+    let host = &config.node.public_host;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    sealcast_mesh::Config {
+        roles: Roles::GATEWAY.and(Roles::BROKER),
+        capacity: u32::try_from(config.limits.attachments_max).unwrap_or(u32::MAX),
+        addresses: ports.iter().map(|port| format!("{host}:{port}")).collect(),
+        software: concat!("relayd ", env!("CARGO_PKG_VERSION")).into(),
+        ..sealcast_mesh::Config::default()
     }
 }
 
@@ -539,7 +611,7 @@ mod tests {
             crate::state::write_file(&pki.join(&file.name), &file.contents, 0o600).unwrap();
         }
         reload(&node.config, node.clock, &node.metrics, &node.material);
-        let verifier = node.material.verifier.load();
+        let verifier = node.material.brokers.verifier().load_full();
         assert_ne!(issued.identity.certificate, running);
         assert!(verifier.broker(&issued.identity.certificate).is_some(), "the new one is known");
         assert!(verifier.broker(&running).is_some(), "the running one still is");
