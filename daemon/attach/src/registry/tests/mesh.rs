@@ -82,7 +82,7 @@ fn the_mesh_hears_of_every_change() {
     assert_eq!(harness.changes(), ["1 Active 3, ready?"]);
     harness.registry.leave(&request(1, TicketKind::Member, 1).claims, first, &mut Vec::new());
     assert_eq!(harness.changes(), [""; 0], "the one that left was not the newest");
-    let active = harness.registry.handles().into_iter().map(|(_, handle)| handle).nth(0).unwrap();
+    let active = harness.registry.handles().into_iter().map(|(_, handle)| handle).next().unwrap();
     harness.registry.leave(&request(1, TicketKind::Member, 3).claims, AttachmentId(active), &mut Vec::new());
     assert_eq!(harness.changes(), ["1 gone 3", "1 Standby 2"]);
 
