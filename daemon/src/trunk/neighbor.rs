@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::behaviour::Met;
 use super::config::{HELLO_TIME, LAST_WORDS};
 use super::handler::Streams;
-use super::hub::{Hub, Neighbor};
+use super::hub::Hub;
 use super::protocol::{FrameReader, FrameWriter, ReadError};
 use super::refusals::Source;
 use super::swarm::Order;
