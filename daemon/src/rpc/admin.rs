@@ -94,10 +94,11 @@ impl AdminCalls {
     ) -> Result<(AdminClient<PeerChannel>, Incoming<T>), Status> {
         // What was handed on once goes no further.
         let Some(admin) = call.admin.clone().filter(|_| call.via.is_none()) else {
-            return Err(self.invalid("the call was handed to the wrong node: connect to the one that it is for"));
+            return Err(
+                self.invalid("the call was handed to the wrong node: connect to the one that it is for")
+            );
         };
-        let channel =
-            self.backend.node_channel(node).await.map_err(|fault| self.backend.status(&fault))?;
+        let channel = self.backend.node_channel(node).await.map_err(|fault| self.backend.status(&fault))?;
         let mut request = Incoming::new(message);
         request.set_timeout(HANDED_ON_TIME);
         Vouch::Admin(admin).put(request.metadata_mut());
@@ -275,10 +276,7 @@ impl rpc::admin_server::Admin for AdminCalls {
         }
     }
 
-    async fn show_session_part(
-        &self,
-        request: Incoming<rpc::SessionRequest>,
-    ) -> Answer<rpc::SessionPart> {
+    async fn show_session_part(&self, request: Incoming<rpc::SessionRequest>) -> Answer<rpc::SessionPart> {
         let call = self.evidence(&request, Method::ShowSessionPart)?;
         let session = self.session_id(&request.into_inner().session_id)?;
         self.backend.call(&call, Request::ShowSessionPart).await?;
@@ -314,10 +312,7 @@ impl rpc::admin_server::Admin for AdminCalls {
         self.order(&call, node, Order::Drain { within_ms: message.within_ms }).await
     }
 
-    async fn undrain_node(
-        &self,
-        request: Incoming<rpc::UndrainNodeRequest>,
-    ) -> Answer<rpc::DrainNodeReply> {
+    async fn undrain_node(&self, request: Incoming<rpc::UndrainNodeRequest>) -> Answer<rpc::DrainNodeReply> {
         let call = self.evidence(&request, Method::UndrainNode)?;
         let node = self.node_number(request.into_inner().node_number)?;
         self.order(&call, node, Order::Undrain).await

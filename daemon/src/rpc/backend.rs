@@ -69,7 +69,9 @@ pub enum Fault {
     #[error(transparent)]
     Password(#[from] PasswordError),
     /// No broker answers.
-    #[error("no broker of this mesh can be reached ({0}); running sessions go on: try again, or tell its administrator")]
+    #[error(
+        "no broker of this mesh can be reached ({0}); running sessions go on: try again, or tell its administrator"
+    )]
     NoBroker(String),
     /// The call needs a broker, and this node has none.
     #[error("this node has no broker: give relayctl a node that has one, see `relayctl node list`")]
@@ -513,7 +515,8 @@ impl Backend {
     async fn decide(self: &Arc<Self>, call: &Call, request: &Request) -> Result<Reply, Fault> {
         let seed = Seed::draw(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         let broker = self.embedded()?;
-        let mut turn = if changes(request) { Some(Arc::clone(&broker.turn).lock_owned().await) } else { None };
+        let mut turn =
+            if changes(request) { Some(Arc::clone(&broker.turn).lock_owned().await) } else { None };
         for _ in 0..CONFLICTS_MAX {
             let commit = match self.decide_once(call, request, &seed).await? {
                 Decision::Answer(reply) => return Ok(reply),
@@ -692,11 +695,7 @@ impl LoadSink for Backend {
 }
 
 impl Embedded {
-    async fn start(
-        parts: BrokerParts,
-        verifier: Verifier,
-        rng: &mut ChaCha20Rng,
-    ) -> Result<Embedded, Fault> {
+    async fn start(parts: BrokerParts, verifier: Verifier, rng: &mut ChaCha20Rng) -> Result<Embedded, Fault> {
         let BrokerParts { signer, store, limit_calls } = parts;
         let passwords = Passwords::default();
         // What unknown accounts are checked against: a password that nobody knows, at the cost of all others.
@@ -774,7 +773,11 @@ mod tests {
             };
             drop(backend.broker.as_ref().unwrap().turn.lock().await);
             let there = backend.ask(&call, Request::ShowAccount { email }).await.is_ok();
-            assert_eq!(*backend.commits().unwrap().borrow() - before, u64::from(there), "after {polls} polls");
+            assert_eq!(
+                *backend.commits().unwrap().borrow() - before,
+                u64::from(there),
+                "after {polls} polls"
+            );
             cut_short += u64::from(there && !done);
             if cut_short == 2 || done {
                 break;

@@ -102,7 +102,11 @@ pub(super) fn listed_session(
 }
 
 /// One session with each node's part of it: every attachment, and the members who have none.
-pub(super) fn session(mut view: SessionView, parts: Vec<rpc::SessionPart>, unanswered: Vec<u32>) -> rpc::Session {
+pub(super) fn session(
+    mut view: SessionView,
+    parts: Vec<rpc::SessionPart>,
+    unanswered: Vec<u32>,
+) -> rpc::Session {
     let members = std::mem::take(&mut view.members);
     let mut rows = Vec::new();
     for known in members {

@@ -324,6 +324,10 @@ mod tests {
     #[test]
     fn alarms_say_who_and_what_to_do() {
         let alarm = Alarm::NumberInUse { node: number(3), kept: [1; 32], refused: [2; 32] };
-        assert!(sentence(&alarm).contains("node 3") && sentence(&alarm).contains("0202"), "{}", sentence(&alarm));
+        assert!(
+            sentence(&alarm).contains("node 3") && sentence(&alarm).contains("0202"),
+            "{}",
+            sentence(&alarm)
+        );
     }
 }
