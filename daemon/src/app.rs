@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use proto_spec::NodeNumber;
 use proto_spec::lsa::Roles;
 use proto_spec::mesh::{Chain, ChainKind};
 use rand_chacha::ChaCha20Rng;
@@ -39,8 +40,9 @@ use crate::overlay::{self, Brokers, Driver, Overlay, next_incarnation};
 use crate::rpc::{self, Backend, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
+use crate::tls::mesh::{CurrentMesh, MeshTls, Revoked};
 use crate::tls;
-use crate::trunk::Trunks;
+use crate::trunk::{self, Trunks};
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
 /// itself.
@@ -75,7 +77,8 @@ pub struct Node {
     backend: Arc<Backend>,
     overlay: Overlay,
     driver: Driver,
-    trunks: Trunks,
+    trunk: Option<TcpListener>,
+    number: NodeNumber,
     material: Swapped,
     endpoints: Vec<TcpListener>,
     ops: TcpListener,
@@ -99,6 +102,8 @@ fn listeners(endpoints: &[TcpListener], admin: Option<&TcpListener>) -> std::io:
 struct Swapped {
     endpoint_tls: crate::tls::Current,
     admin_tls: crate::tls::Current,
+    mesh_tls: CurrentMesh,
+    revoked: Revoked,
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
     brokers: Arc<Brokers>,
     /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
@@ -142,6 +147,14 @@ impl Node {
             }
             None => None,
         };
+        let trunk = match config.listen.trunk {
+            Some(address) => {
+                Some(bind(address).with_context(|| unbindable(&config, "listen.trunk", address))?)
+            }
+            None => None,
+        };
+        let trunk_port =
+            trunk.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.port());
         let local = bind_socket(&config.admin_socket())?;
         let tap = options.tap.as_deref().map(Tap::create).transpose()?;
         let store = SledStore::open(&state.path().join("store"))?;
@@ -159,6 +172,7 @@ impl Node {
                 .collect::<std::io::Result<_>>()?,
             ports => ports.to_vec(),
         };
+        let number = material.number;
         let facts = NodeFacts {
             number: material.number,
             mesh: config.identity.mesh.clone(),
@@ -167,38 +181,36 @@ impl Node {
             listeners: listeners(&endpoints, admin.as_ref())?,
             certificate_expires: material.node.not_after,
         };
+        let revoked = Revoked::default();
         let swapped = Swapped {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
+            mesh_tls: Arc::new(ArcSwap::from_pointee(mesh_tls(&material, &revoked)?)),
+            revoked,
             trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
             brokers: Arc::clone(&brokers),
             broker: BrokerKey::new(&material.broker)?,
         };
-        let files = tls::Identity::read(
-            &config.identity.certificate,
-            &config.identity.key,
-            ["identity.certificate", "identity.key"],
-        )?;
         let broker_chain = tls::read_certificates(&config.broker.certificate, "broker.certificate")?;
         let mut seed = [0u8; 32];
         rng.fill_bytes(&mut seed);
         let (overlay, driver) = Overlay::prepare(overlay::Parts {
-            config: mesh_config(&config, &public_ports),
+            config: config.overlay(&public_ports, trunk_port, Roles::GATEWAY.and(Roles::BROKER)),
             identity: sealcast_mesh::Identity {
                 node: material.number,
                 key: material.node.key,
                 certificate: material.node.certificate,
                 issued: material.node.not_before,
                 expires: material.node.not_after,
-                chain: files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+                chain: material.node_files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             },
-            key: key::signing_key_from_pkcs8(files.key.secret_der())?,
+            key: key::signing_key_from_pkcs8(material.node_files.key.secret_der())?,
             incarnation: next_incarnation(state.path())?,
             seed,
             clock,
             trust: Arc::clone(&swapped.trust),
             brokers,
-            revoked: overlay::Revoked::default(),
+            revoked: Arc::clone(&swapped.revoked),
             gateway: Arc::clone(&gateway),
             health: Arc::clone(&health),
             load: None,
@@ -206,7 +218,7 @@ impl Node {
                 kind: ChainKind::Broker,
                 certificates: broker_chain.iter().map(|certificate| certificate.to_vec()).collect(),
             }),
-            journal: None,
+            journal: config.mesh.journal.then(|| state.path().to_owned()),
         });
         let backend = Backend::start(Parts {
             material,
@@ -223,7 +235,8 @@ impl Node {
             backend: Arc::new(backend.await?),
             overlay,
             driver,
-            trunks: Trunks::default(),
+            trunk,
+            number,
             config,
             clock,
             metrics,
@@ -271,7 +284,8 @@ impl Node {
             backend,
             overlay,
             driver,
-            trunks,
+            trunk,
+            number,
             material,
             endpoints,
             ops,
@@ -283,6 +297,31 @@ impl Node {
         let stop_ops = CancellationToken::new();
         let tasks = TaskTracker::new();
         let connections = TaskTracker::new();
+        let trunks = match trunk {
+            None => Trunks::default(),
+            Some(listener) => {
+                let (limits, memory) = gateway.shared();
+                let port = listener.local_addr()?.port();
+                // Nobody takes calls of other nodes yet: each is refused.
+                let (calls, _) = mpsc::channel(GRPC_QUEUE);
+                Trunks::start(trunk::Parts {
+                    listener,
+                    settings: trunk::Settings::of(&config, port),
+                    tls: Arc::clone(&material.mesh_tls),
+                    number,
+                    mesh: config.identity.mesh.clone(),
+                    clock,
+                    metrics: Arc::clone(&metrics),
+                    inputs: overlay.inputs(),
+                    arrivals: Arc::clone(&gateway) as Arc<dyn trunk::Arrivals>,
+                    calls,
+                    limits,
+                    memory,
+                    stop: stop.clone(),
+                    tasks: tasks.clone(),
+                })?
+            }
+        };
         tasks.spawn(driver.run(Arc::new(trunks), stop.clone()));
 
         let (endpoint_calls, endpoint_stream) = mpsc::channel(GRPC_QUEUE);
@@ -441,7 +480,8 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     }
     let addresses = config.listen.endpoints.iter().map(|address| ("listen.endpoints", *address));
     let addresses = addresses.chain([("listen.ops", config.listen.ops)]);
-    for (key, address) in addresses.chain(config.listen.admin.map(|address| ("listen.admin", address))) {
+    let addresses = addresses.chain(config.listen.admin.map(|address| ("listen.admin", address)));
+    for (key, address) in addresses.chain(config.listen.trunk.map(|address| ("listen.trunk", address))) {
         match std::net::TcpListener::bind(address) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -468,8 +508,12 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
     match Material::read(config, clock.now().wall) {
         Ok(material) => {
             metrics.certificate_ends("node", material.node.not_after.seconds());
-            swapped.endpoint_tls.store(material.endpoint_tls);
-            swapped.admin_tls.store(material.admin_tls);
+            swapped.endpoint_tls.store(Arc::clone(&material.endpoint_tls));
+            swapped.admin_tls.store(Arc::clone(&material.admin_tls));
+            match mesh_tls(&material, &swapped.revoked) {
+                Ok(mesh) => swapped.mesh_tls.store(Arc::new(mesh)),
+                Err(error) => tracing::error!(%error, "trunks keep the old certificate"),
+            }
             swapped.trust.store(Arc::new(material.trust));
             swapped.brokers.configure(material.verifier.and(swapped.broker));
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
@@ -493,17 +537,9 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
     }
 }
 
-/// The node as the mesh's core is told of it.
-fn mesh_config(config: &Config, ports: &[u16]) -> sealcast_mesh::Config {
-    let host = &config.node.public_host;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    sealcast_mesh::Config {
-        roles: Roles::GATEWAY.and(Roles::BROKER),
-        capacity: u32::try_from(config.limits.attachments_max).unwrap_or(u32::MAX),
-        addresses: ports.iter().map(|port| format!("{host}:{port}")).collect(),
-        software: concat!("relayd ", env!("CARGO_PKG_VERSION")).into(),
-        ..sealcast_mesh::Config::default()
-    }
+/// What the node presents to others and believes of them.
+fn mesh_tls(material: &Material, revoked: &Revoked) -> Result<MeshTls, tls::TlsError> {
+    MeshTls::new(&material.node_files, &material.node, material.trust.clone(), Arc::clone(revoked))
 }
 
 /// A generator seeded by the operating system \[CON-8\].

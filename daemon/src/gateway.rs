@@ -115,6 +115,11 @@ impl Gateway {
         &self.limits
     }
 
+    /// Limits and memory, for the queues towards other nodes: all count together \[FWD-10\].
+    pub fn shared(&self) -> (Arc<Limits>, Arc<NodeMemory>) {
+        (Arc::clone(&self.limits), Arc::clone(&self.memory))
+    }
+
     /// The node's counters of refusals and drops.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -15,7 +15,6 @@ mod incarnation;
 mod journal;
 mod links;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +39,10 @@ pub use elsewhere::Elsewhere;
 pub use incarnation::{IncarnationError, next_incarnation};
 pub use links::Links;
 
+pub use crate::tls::mesh::Revoked;
+
 /// Inputs that wait for the core: two links' bursts of messages; a trunk that finds it full holds its reading back.
 const INPUTS_MAX: usize = 1_024;
-
-/// The SHA-256 of every revoked leaf, as of the list in force; shared with whoever checks certificates.
-pub type Revoked = Arc<ArcSwap<BTreeSet<[u8; 32]>>>;
 
 /// Takes load reports, at nodes with the broker role.
 pub trait LoadSink: Send + Sync + 'static {
