@@ -40,8 +40,8 @@ use crate::overlay::{self, Brokers, Driver, Overlay, next_incarnation};
 use crate::rpc::{self, Backend, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
-use crate::tls::mesh::{CurrentMesh, MeshTls, Revoked};
 use crate::tls;
+use crate::tls::mesh::{CurrentMesh, MeshTls, Revoked};
 use crate::trunk::{self, Trunks};
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
