@@ -103,7 +103,17 @@ impl Material {
         let verifier = Verifier::new(config.identity.mesh.as_str(), brokers);
         let endpoint_tls = tls::endpoint_config(&files)?;
         let admin_tls = tls::admin_config(&files, &ca)?;
-        Ok(Material { number, trust, node, broker, signer, verifier, node_files: files, endpoint_tls, admin_tls })
+        Ok(Material {
+            number,
+            trust,
+            node,
+            broker,
+            signer,
+            verifier,
+            node_files: files,
+            endpoint_tls,
+            admin_tls,
+        })
     }
 }
 

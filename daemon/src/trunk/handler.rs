@@ -4,12 +4,12 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use libp2p::StreamProtocol;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, SubstreamProtocol};
-use libp2p::StreamProtocol;
 use tokio::sync::oneshot;
 
 use super::protocol::PROTOCOL;

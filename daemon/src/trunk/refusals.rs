@@ -94,7 +94,10 @@ mod tests {
         let source = |last: u32| Source::Address(IpAddr::from(last.to_be_bytes()));
         assert!(refusals.is_news(source(1), TrunkRefusal::Expired));
         assert!(!refusals.is_news(source(1), TrunkRefusal::Expired));
-        assert!(refusals.is_news(source(1), TrunkRefusal::Revoked) && refusals.is_news(source(2), TrunkRefusal::Expired));
+        assert!(
+            refusals.is_news(source(1), TrunkRefusal::Revoked)
+                && refusals.is_news(source(2), TrunkRefusal::Expired)
+        );
         for last in 0..2 * SAID_MAX as u32 {
             refusals.refused(source(last), TrunkRefusal::Malformed);
         }

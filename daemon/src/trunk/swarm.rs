@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use super::accept::Incoming;
 use super::config::{
-    CONNECTIONS_OF_PEER_MAX, DIALS_MAX, HANDSHAKES_MAX, IDLE_TIMEOUT, LAST_WORDS, MEMORY_SHARE_MAX, STREAMS_MAX,
+    CONNECTIONS_OF_PEER_MAX, DIALS_MAX, HANDSHAKES_MAX, IDLE_TIMEOUT, LAST_WORDS, MEMORY_SHARE_MAX,
+    STREAMS_MAX,
 };
 use super::hub::Hub;
 use super::transport::{MeshTransport, Proofs, host_port, multiaddr, peer_id, public_key};
@@ -150,7 +151,9 @@ impl Owner {
 
     fn dial(&mut self, peer: Option<NodeNumber>, mut addresses: VecDeque<String>) {
         let known = match peer {
-            Some(peer) => self.hub.is_claimed(peer) || self.attempts.values().any(|other| other.peer == Some(peer)),
+            Some(peer) => {
+                self.hub.is_claimed(peer) || self.attempts.values().any(|other| other.peer == Some(peer))
+            }
             None => {
                 addresses.retain(|address| !self.hub.is_reached_at(address));
                 let at = addresses.front();
