@@ -41,7 +41,7 @@ use crate::rpc::{self, Backend, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
 use crate::tls;
-use crate::tls::mesh::{CurrentMesh, MeshTls, Revoked};
+use crate::tls::mesh::{CurrentMesh, Revoked};
 use crate::trunk::{self, Trunks};
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
@@ -185,7 +185,7 @@ impl Node {
         let swapped = Swapped {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
-            mesh_tls: Arc::new(ArcSwap::from_pointee(mesh_tls(&material, &revoked)?)),
+            mesh_tls: Arc::new(ArcSwap::from_pointee(material.mesh_tls(Arc::clone(&revoked))?)),
             revoked,
             trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
             brokers: Arc::clone(&brokers),
@@ -510,7 +510,7 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
             metrics.certificate_ends("node", material.node.not_after.seconds());
             swapped.endpoint_tls.store(Arc::clone(&material.endpoint_tls));
             swapped.admin_tls.store(Arc::clone(&material.admin_tls));
-            match mesh_tls(&material, &swapped.revoked) {
+            match material.mesh_tls(Arc::clone(&swapped.revoked)) {
                 Ok(mesh) => swapped.mesh_tls.store(Arc::new(mesh)),
                 Err(error) => tracing::error!(%error, "trunks keep the old certificate"),
             }
@@ -535,11 +535,6 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
         drops: status.drops,
         hop_drops: status.hop_drops,
     }
-}
-
-/// What the node presents to others and believes of them.
-fn mesh_tls(material: &Material, revoked: &Revoked) -> Result<MeshTls, tls::TlsError> {
-    MeshTls::new(&material.node_files, &material.node, material.trust.clone(), Arc::clone(revoked))
 }
 
 /// A generator seeded by the operating system \[CON-8\].

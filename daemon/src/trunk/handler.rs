@@ -85,10 +85,10 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             // A second stream of the same protocol is none of ours: it is dropped, and so reset.
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                if self.streams.is_some() && self.incoming.is_none() {
-                    self.incoming = Some(protocol);
-                }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. })
+                if self.streams.is_some() && self.incoming.is_none() =>
+            {
+                self.incoming = Some(protocol);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
                 self.outgoing = Some(protocol);
