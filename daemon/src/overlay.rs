@@ -40,6 +40,8 @@ pub use elsewhere::Elsewhere;
 pub use incarnation::{IncarnationError, next_incarnation};
 pub use links::Links;
 
+pub use crate::tls::mesh::Revoked;
+
 /// Inputs that wait for the core: two links' bursts of messages; a trunk that finds it full holds its reading back.
 const INPUTS_MAX: usize = 1_024;
 

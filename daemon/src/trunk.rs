@@ -41,8 +41,8 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, TrunkDirection};
 use crate::tls::mesh::{CurrentMesh, Purpose};
 
-pub use config::Settings;
 use accept::Doors;
+pub use config::Settings;
 use hub::Hub;
 use swarm::{Order, Owner};
 
