@@ -245,7 +245,7 @@ pub(super) fn run(ledger: &Arc<Ledger>, class: TrafficClass, frames: u32, length
         let start = bytes.len();
         header.put(&mut bytes, |out| {
             out.extend_from_slice(&tag.to_be_bytes());
-            // The frame header stands before `start` plus what `put` wrote.
+            // `length` counts the whole frame.
             out.resize(start + length, 0xab);
         });
     }
