@@ -23,8 +23,8 @@ use rand_chacha::ChaCha20Rng;
 use super::nodes::{Nodes, Reached};
 use crate::attach::{AttachClient, AttachEvent};
 use crate::config::{
-    BACK_OFF_MAX, FIRST_CONNECT_MAX, LASTING_MIN, MOVE_BACK_OFF_MAX, MOVE_MAX, READY_MAX, RETIRING_MAX,
-    STANDBY_BACK_OFF_MAX,
+    BACK_OFF_MAX, FIRST_CONNECT_MAX, LASTING_MIN, MOVE_BACK_OFF_MAX, MOVE_MAX, MOVE_SHUN_MAX, READY_MAX,
+    RETIRING_MAX, STANDBY_BACK_OFF_MAX,
 };
 use attempt::Attempt;
 use suspicion::Suspicions;
@@ -442,7 +442,7 @@ impl Link {
         if !self.knows_others(now) {
             return;
         }
-        self.nodes.shun(now.mono, &active.node.clone(), time);
+        self.nodes.shun(now.mono, &active.node, time.min(MOVE_SHUN_MAX));
         let again = self.moving_until.replace(now.mono + time.min(MOVE_MAX)).is_some();
         if again {
             return;
