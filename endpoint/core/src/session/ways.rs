@@ -226,7 +226,13 @@ impl<S: Security> Endpoint<S> {
     pub(super) fn told_to_move(&mut self, now: Now, way: Way, to: Move) {
         let time = Duration::from_millis(u64::from(to.deadline_ms));
         match self.link.part(way) {
-            Some(Part::Active) => self.link.move_away(now, time, to.addresses),
+            Some(Part::Active) => {
+                if !self.link.move_away(now, time, to.addresses) {
+                    self.outputs.push_back(Output::Disconnect(way));
+                    self.unreachable = Refusal::Draining.sentence().to_owned();
+                    self.link_down(now, Duration::ZERO, false);
+                }
+            }
             Some(Part::Other) => {
                 self.link.shun(now, way, time.min(MOVE_SHUN_MAX));
                 // As long as there is no better one it still does.
