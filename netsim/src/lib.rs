@@ -9,4 +9,10 @@
 //!                └──────────────► check ◄───────────────┘   what must hold, each naming seed, time and fault
 //! ```
 
+pub mod check;
+pub mod command;
+pub mod people;
+pub mod play;
 pub mod scenario;
+pub mod sim;
+pub mod soak;
