@@ -3,7 +3,8 @@
 //! Every port is bound before anything is served, so a node is there as a whole or not at all.
 //!
 //! ```text
-//!  SIGTERM ─► health: draining ─► gateway tells endpoints, waits for them or the deadline ─► listeners, gRPC, store
+//!  SIGTERM ─► health: draining ─► overlay: the mesh is told, the gateway's endpoints move or the deadline comes,
+//!             neighbours route around the node ─► listeners, gRPC, store
 //!  a second one ─► ends at once
 //! ```
 
@@ -15,9 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use proto_spec::NodeNumber;
+use proto_spec::lsa::Roles;
+use proto_spec::mesh::{Chain, ChainKind};
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
-use sealcast_trust::BrokerKey;
+use rand_core::{Rng, SeedableRng};
+use sealcast_trust::{BrokerKey, key};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -32,15 +36,21 @@ use crate::http::{self, Operators};
 use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, Places, local};
 use crate::material::Material;
 use crate::metrics::{DataPlane, Metrics};
+use crate::overlay::{self, Brokers, Driver, Overlay, next_incarnation};
 use crate::rpc::{self, Backend, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
+use crate::tls::mesh::{CurrentMesh, MeshTls, Revoked};
+use crate::tls;
+use crate::trunk::{self, Trunks};
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
 /// itself.
 const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest path of a Unix socket (`sun_path` less its end).
 const SOCKET_PATH_MAX: usize = 107;
+/// Beyond a drain's deadline: how long the last endpoints and neighbours may take, the core's ten seconds among it.
+const DRAIN_END: Duration = Duration::from_secs(15);
 /// What is left after a drain may take this long to notice that it is over.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// A certificate that ends within this is worth a word.
@@ -65,6 +75,10 @@ pub struct Node {
     health: Arc<Health>,
     gateway: Arc<Gateway>,
     backend: Arc<Backend>,
+    overlay: Overlay,
+    driver: Driver,
+    trunk: Option<TcpListener>,
+    number: NodeNumber,
     material: Swapped,
     endpoints: Vec<TcpListener>,
     ops: TcpListener,
@@ -88,8 +102,10 @@ fn listeners(endpoints: &[TcpListener], admin: Option<&TcpListener>) -> std::io:
 struct Swapped {
     endpoint_tls: crate::tls::Current,
     admin_tls: crate::tls::Current,
+    mesh_tls: CurrentMesh,
+    revoked: Revoked,
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
-    verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
+    brokers: Arc<Brokers>,
     /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
     broker: BrokerKey,
 }
@@ -114,7 +130,7 @@ impl Node {
     /// A sentence for the operator; nothing is left open.
     pub async fn build(config: Config, options: Options) -> anyhow::Result<Node> {
         let clock = Clock::start();
-        let rng = seeded()?;
+        let mut rng = seeded()?;
         let material = Material::read(&config, clock.now().wall)?;
         let state = StateFolder::take(&config.node.state_dir)?;
 
@@ -131,6 +147,14 @@ impl Node {
             }
             None => None,
         };
+        let trunk = match config.listen.trunk {
+            Some(address) => {
+                Some(bind(address).with_context(|| unbindable(&config, "listen.trunk", address))?)
+            }
+            None => None,
+        };
+        let trunk_port =
+            trunk.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.port());
         let local = bind_socket(&config.admin_socket())?;
         let tap = options.tap.as_deref().map(Tap::create).transpose()?;
         let store = SledStore::open(&state.path().join("store"))?;
@@ -139,8 +163,8 @@ impl Node {
         metrics.certificate_ends("node", material.node.not_after.seconds());
         metrics.certificate_ends("broker", material.broker.not_after.seconds());
         let health = Arc::new(Health::default());
-        let verifier = Arc::new(ArcSwap::from_pointee(material.verifier.clone()));
-        let gateway = Gateway::new(config.limits.clone(), Arc::clone(&verifier), clock, tap);
+        let brokers = Brokers::new(material.verifier.clone());
+        let gateway = Gateway::new(config.limits.clone(), brokers.verifier(), clock, tap);
         let public_ports = match config.node.public_ports.as_slice() {
             [] => endpoints
                 .iter()
@@ -148,21 +172,54 @@ impl Node {
                 .collect::<std::io::Result<_>>()?,
             ports => ports.to_vec(),
         };
+        let number = material.number;
         let facts = NodeFacts {
             number: material.number,
             mesh: config.identity.mesh.clone(),
             host: config.node.public_host.clone(),
-            ports: public_ports,
+            ports: public_ports.clone(),
             listeners: listeners(&endpoints, admin.as_ref())?,
             certificate_expires: material.node.not_after,
         };
+        let revoked = Revoked::default();
         let swapped = Swapped {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
+            mesh_tls: Arc::new(ArcSwap::from_pointee(mesh_tls(&material, &revoked)?)),
+            revoked,
             trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
-            verifier,
+            brokers: Arc::clone(&brokers),
             broker: BrokerKey::new(&material.broker)?,
         };
+        let broker_chain = tls::read_certificates(&config.broker.certificate, "broker.certificate")?;
+        let mut seed = [0u8; 32];
+        rng.fill_bytes(&mut seed);
+        let (overlay, driver) = Overlay::prepare(overlay::Parts {
+            config: config.overlay(&public_ports, trunk_port, Roles::GATEWAY.and(Roles::BROKER)),
+            identity: sealcast_mesh::Identity {
+                node: material.number,
+                key: material.node.key,
+                certificate: material.node.certificate,
+                issued: material.node.not_before,
+                expires: material.node.not_after,
+                chain: material.node_files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            },
+            key: key::signing_key_from_pkcs8(material.node_files.key.secret_der())?,
+            incarnation: next_incarnation(state.path())?,
+            seed,
+            clock,
+            trust: Arc::clone(&swapped.trust),
+            brokers,
+            revoked: Arc::clone(&swapped.revoked),
+            gateway: Arc::clone(&gateway),
+            health: Arc::clone(&health),
+            load: None,
+            broker_chain: Some(Chain {
+                kind: ChainKind::Broker,
+                certificates: broker_chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            }),
+            journal: config.mesh.journal.then(|| state.path().to_owned()),
+        });
         let backend = Backend::start(Parts {
             material,
             store,
@@ -176,6 +233,10 @@ impl Node {
         });
         let node = Node {
             backend: Arc::new(backend.await?),
+            overlay,
+            driver,
+            trunk,
+            number,
             config,
             clock,
             metrics,
@@ -221,6 +282,10 @@ impl Node {
             health,
             gateway,
             backend,
+            overlay,
+            driver,
+            trunk,
+            number,
             material,
             endpoints,
             ops,
@@ -232,6 +297,32 @@ impl Node {
         let stop_ops = CancellationToken::new();
         let tasks = TaskTracker::new();
         let connections = TaskTracker::new();
+        let trunks = match trunk {
+            None => Trunks::default(),
+            Some(listener) => {
+                let (limits, memory) = gateway.shared();
+                let port = listener.local_addr()?.port();
+                // Nobody takes calls of other nodes yet: each is refused.
+                let (calls, _) = mpsc::channel(GRPC_QUEUE);
+                Trunks::start(trunk::Parts {
+                    listener,
+                    settings: trunk::Settings::of(&config, port),
+                    tls: Arc::clone(&material.mesh_tls),
+                    number,
+                    mesh: config.identity.mesh.clone(),
+                    clock,
+                    metrics: Arc::clone(&metrics),
+                    inputs: overlay.inputs(),
+                    arrivals: Arc::clone(&gateway) as Arc<dyn trunk::Arrivals>,
+                    calls,
+                    limits,
+                    memory,
+                    stop: stop.clone(),
+                    tasks: tasks.clone(),
+                })?
+            }
+        };
+        tasks.spawn(driver.run(Arc::new(trunks), stop.clone()));
 
         let (endpoint_calls, endpoint_stream) = mpsc::channel(GRPC_QUEUE);
         let (admin_calls, admin_stream) = mpsc::channel(GRPC_QUEUE);
@@ -301,12 +392,18 @@ impl Node {
             }
         }
 
-        health.set(State::Draining);
+        health.stop();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!(deadline_ms = config.drain.deadline_ms, "draining: a second signal ends at once");
+        let drained = async {
+            overlay.drain(config.drain_deadline()).await;
+            tokio::time::timeout(config.drain_deadline() + DRAIN_END, overlay.drained()).await
+        };
         tokio::select! {
-            () = gateway.drain(config.drain_deadline()) => {}
-            _ = signals.ended() => {
+            drained = drained => if drained.is_err() {
+                tracing::warn!("the drain did not come to its end in time");
+            },
+            () = signals.ended() => {
                 tracing::warn!("ended at once by a second signal");
                 let _ = std::fs::remove_file(config.admin_socket());
                 return Ok(());
@@ -383,7 +480,8 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     }
     let addresses = config.listen.endpoints.iter().map(|address| ("listen.endpoints", *address));
     let addresses = addresses.chain([("listen.ops", config.listen.ops)]);
-    for (key, address) in addresses.chain(config.listen.admin.map(|address| ("listen.admin", address))) {
+    let addresses = addresses.chain(config.listen.admin.map(|address| ("listen.admin", address)));
+    for (key, address) in addresses.chain(config.listen.trunk.map(|address| ("listen.trunk", address))) {
         match std::net::TcpListener::bind(address) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -410,10 +508,14 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
     match Material::read(config, clock.now().wall) {
         Ok(material) => {
             metrics.certificate_ends("node", material.node.not_after.seconds());
-            swapped.endpoint_tls.store(material.endpoint_tls);
-            swapped.admin_tls.store(material.admin_tls);
+            swapped.endpoint_tls.store(Arc::clone(&material.endpoint_tls));
+            swapped.admin_tls.store(Arc::clone(&material.admin_tls));
+            match mesh_tls(&material, &swapped.revoked) {
+                Ok(mesh) => swapped.mesh_tls.store(Arc::new(mesh)),
+                Err(error) => tracing::error!(%error, "trunks keep the old certificate"),
+            }
             swapped.trust.store(Arc::new(material.trust));
-            swapped.verifier.store(Arc::new(material.verifier.and(swapped.broker)));
+            swapped.brokers.configure(material.verifier.and(swapped.broker));
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
         }
         Err(error) => {
@@ -431,7 +533,13 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
         traffic: status.traffic,
         refusals: status.refusals,
         drops: status.drops,
+        hop_drops: status.hop_drops,
     }
+}
+
+/// What the node presents to others and believes of them.
+fn mesh_tls(material: &Material, revoked: &Revoked) -> Result<MeshTls, tls::TlsError> {
+    MeshTls::new(&material.node_files, &material.node, material.trust.clone(), Arc::clone(revoked))
 }
 
 /// A generator seeded by the operating system \[CON-8\].
@@ -539,7 +647,7 @@ mod tests {
             crate::state::write_file(&pki.join(&file.name), &file.contents, 0o600).unwrap();
         }
         reload(&node.config, node.clock, &node.metrics, &node.material);
-        let verifier = node.material.verifier.load();
+        let verifier = node.material.brokers.verifier().load_full();
         assert_ne!(issued.identity.certificate, running);
         assert!(verifier.broker(&issued.identity.certificate).is_some(), "the new one is known");
         assert!(verifier.broker(&running).is_some(), "the running one still is");

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::app::{Node, Options, Signals, seeded};
 use crate::clock::Clock;
 use crate::config::{
-    BrokerFiles, Config, Connections, Drain, IdentityFiles, Listen, Log, LogFormat, Node as NodeConfig,
+    BrokerFiles, Config, Connections, Drain, IdentityFiles, Listen, Log, LogFormat, Mesh, Node as NodeConfig,
     Source,
 };
 use crate::rpc::Fault;
@@ -319,7 +319,9 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
             ops: loopback(args.ops_port),
             admin_socket: None,
             admin: None,
+            trunk: None,
         },
+        mesh: Mesh::default(),
         limits,
         connections: Connections {
             grpc_address_connections_max: Connections::default().grpc_connections_max,

@@ -29,6 +29,8 @@ pub struct Material {
     pub signer: BrokerSigner,
     /// Checks tickets: this broker's key and those of the brokers trusted beside it.
     pub verifier: Verifier,
+    /// The node's chain and key as read: for TLS between nodes and the signatures of the overlay.
+    pub node_files: tls::Identity,
     /// TLS towards endpoints.
     pub endpoint_tls: Arc<ServerConfig>,
     /// TLS towards administrators.
@@ -101,7 +103,7 @@ impl Material {
         let verifier = Verifier::new(config.identity.mesh.as_str(), brokers);
         let endpoint_tls = tls::endpoint_config(&files)?;
         let admin_tls = tls::admin_config(&files, &ca)?;
-        Ok(Material { number, trust, node, broker, signer, verifier, endpoint_tls, admin_tls })
+        Ok(Material { number, trust, node, broker, signer, verifier, node_files: files, endpoint_tls, admin_tls })
     }
 }
 

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod ticket;
 pub mod time;
 pub mod tombstone;
+pub mod trunk;
 
 pub use coding::{DecodeError, Reader, Wire};
 pub use error::Refusal;

@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
-use proto_spec::{NodeNumber, WallTime};
+use proto_spec::tombstone::Tombstone;
+use proto_spec::{NodeNumber, WallTime, Wire};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use sealcast_broker::keys;
@@ -15,6 +16,7 @@ use sealcast_broker::{
 };
 use sealcast_placement::Candidate;
 use sealcast_trust::Verifier;
+use sealcast_trust::tombstone::{self, TombstoneError};
 use thiserror::Error;
 use tokio::sync::watch;
 use tonic::Status;
@@ -347,8 +349,9 @@ impl Backend {
     }
 
     fn bury(&self, bytes: &[u8]) {
-        match sealcast_trust::tombstone::verify(bytes, &self.verifier, self.clock.now().wall) {
-            Ok(body) => self.gateway.tombstone(&body),
+        let verified = tombstone::verify(bytes, &self.verifier, self.clock.now().wall);
+        match verified.and_then(|_| Tombstone::from_bytes(bytes).map_err(|_| TombstoneError::Malformed)) {
+            Ok(tombstone) => self.gateway.bury(tombstone),
             // One that a broker's earlier key signed cannot be checked any more; its tickets cannot either.
             Err(error) => tracing::warn!(%error, "a stored tombstone does not hold and is passed over"),
         }

@@ -25,7 +25,7 @@ fn three_nodes() {
 #[test]
 fn kill_one_of_three() {
     let report = held("kill-one-of-three");
-    assert_eq!(figure(&report, "files_done"), 8);
+    assert_eq!(figure(&report, "files_done"), 6);
 }
 
 #[test]
