@@ -1,8 +1,9 @@
-//! The simulator of the mesh and the lab of real processes. Not built yet, and says so.
+//! The simulator's command line: parses first, acts later; results on stdout, talk on stderr.
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
 fn main() -> ExitCode {
-    eprintln!("netsim is not built yet: there is nothing to simulate before nodes form a mesh.");
-    ExitCode::FAILURE
+    netsim::command::Line::parse().run()
 }

@@ -1,0 +1,843 @@
+//! An endpoint with its shell, simulated: it connects, writes, reads, keeps files, and its user says numbered lines.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proto_spec::lsa::DrainState;
+use proto_spec::ticket::Role;
+use proto_spec::{NodeNumber, Now, SenderNumber, SessionId, Timestamp};
+use sealcast_endpoint_core::attach::{AttachKey, Greeting};
+use sealcast_endpoint_core::command::Command;
+use sealcast_endpoint_core::event::{Direction, Event as Told, State};
+use sealcast_endpoint_core::null::Null;
+use sealcast_endpoint_core::session::{Accept, CallFailure, Config, Endpoint, Output, Reached, Way};
+use sealcast_endpoint_core::{JoinCode, Suite};
+use sealcast_placement::place::NodeView;
+
+use super::disk::Disk;
+use super::{ConnId, PeopleEvent, Stay};
+use crate::check::Property;
+use crate::check::delivery::{Fault, PersonId};
+use crate::scenario::{LoadKind, Place, Scenario, Standby};
+use crate::sim::{Bug, Event, World, address, number_of};
+
+/// Bytes of one write.
+const WRITE_BYTES: usize = 64 * 1024;
+/// The next candidate is tried when this has passed without an answer (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
+/// An attempt that nobody answers is given up.
+const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+/// Round trips until a connection stands: TCP, TLS.
+const SETUP_TRIPS: u32 = 2;
+/// A joiner that did not get in is invited again, so often.
+const INVITES_MAX: u32 = 10;
+/// Between the steps of users: reading a code aloud, typing it.
+const USER_TAKES: Duration = Duration::from_millis(200);
+
+/// What an endpoint is in its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Opened it.
+    Creator,
+    /// Joined it as this.
+    Joiner {
+        /// Whether as a customer.
+        customer: bool,
+    },
+}
+
+/// How an endpoint ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// A word, as the product says it.
+    pub reason: String,
+    /// A sentence.
+    pub text: String,
+}
+
+/// A connection of an endpoint, or the attempt to make one.
+#[derive(Default)]
+struct Reach {
+    /// Once it stands.
+    conn: Option<ConnId>,
+    /// Until the node has answered it.
+    greeting: Option<Greeting>,
+}
+
+/// An endpoint.
+pub struct Person {
+    /// Session and name in the scenario.
+    pub name: String,
+    /// Its session in the scenario.
+    pub session: usize,
+    /// Its place in the session.
+    pub place: usize,
+    /// What it is there.
+    pub part: Part,
+    /// Whether it is a member now.
+    pub member: bool,
+    /// Whether it has ever been one.
+    pub joined: bool,
+    /// Where it is active, as far as it knows.
+    pub stay: Option<Stay>,
+    /// How it ended, if it did.
+    pub over: Option<Outcome>,
+    /// Lines that its endpoint refused to take.
+    pub refused: u64,
+    pub(super) region: usize,
+    pub(super) downstream: Option<u64>,
+    at: Place,
+    standby: Standby,
+    key: AttachKey,
+    id: SessionId,
+    /// Whether it has begun to join; its endpoint may be at work.
+    begun: bool,
+    number: Option<SenderNumber>,
+    endpoint: Option<Endpoint<Null>>,
+    /// Its connections and attempts.
+    ways: BTreeMap<Way, Reach>,
+    last: Option<NodeNumber>,
+    disk: Disk,
+    wake: Option<Timestamp>,
+    invites: u32,
+    files_sent: u64,
+    /// A line held back by a planted bug.
+    held: Option<(PersonId, u64)>,
+}
+
+impl World {
+    /// Puts a scenario's endpoints into the world, and lets them begin.
+    pub fn populate(&mut self, scenario: &Scenario) {
+        self.people.loads = scenario.workload.clone();
+        for (session, plan) in scenario.sessions.iter().enumerate() {
+            let id = {
+                let mut bytes = [0; 16];
+                bytes[..8].copy_from_slice(&self.people.random().next().to_be_bytes());
+                bytes[8..].copy_from_slice(&(session as u64).to_be_bytes());
+                SessionId(bytes)
+            };
+            let first = self.people.persons.len();
+            for (place, endpoint) in plan.endpoints.iter().enumerate() {
+                let key = AttachKey::from_seed(&self.people.random().seed());
+                let part =
+                    if place == 0 { Part::Creator } else { Part::Joiner { customer: endpoint.customer } };
+                self.people.persons.push(Person {
+                    name: format!("{}/{}", plan.name, endpoint.name),
+                    session,
+                    place,
+                    part,
+                    member: false,
+                    joined: false,
+                    stay: None,
+                    over: None,
+                    refused: 0,
+                    region: endpoint.region,
+                    downstream: endpoint.downstream_kib_s.map(|rate| rate * 1_024),
+                    at: endpoint.at,
+                    standby: endpoint.standby,
+                    key,
+                    id,
+                    begun: false,
+                    number: None,
+                    endpoint: None,
+                    ways: BTreeMap::new(),
+                    last: None,
+                    disk: Disk::default(),
+                    wake: None,
+                    invites: 0,
+                    files_sent: 0,
+                    held: None,
+                });
+            }
+            let wait = Duration::from_millis(self.people.random().range(0, 1_000));
+            self.schedule(wait, Event::People(PeopleEvent::Begin { who: first }));
+        }
+    }
+
+    /// An endpoint's line brings so many bytes a second from now on; `None` for no limit.
+    pub(crate) fn set_downstream(&mut self, (session, place): (usize, usize), rate: Option<u64>) {
+        let persons = self.people.persons.iter_mut();
+        for person in persons.filter(|person| person.session == session && person.place == place) {
+            person.downstream = rate;
+        }
+    }
+
+    pub(crate) fn people_event(&mut self, event: PeopleEvent) {
+        match event {
+            PeopleEvent::Wake { who } => {
+                let now = self.now;
+                if self.people.persons[who].wake == Some(now) {
+                    self.people.persons[who].wake = None;
+                    self.with_endpoint(who, |endpoint, now| endpoint.handle_timeout(now));
+                }
+            }
+            PeopleEvent::Connected { who, way, to } => self.connected(who, way, to),
+            PeopleEvent::ToNode { conn, bytes, .. } => self.bytes_to_node(conn, &bytes),
+            PeopleEvent::ToPerson { conn, bytes } => self.bytes_to_person(conn, bytes),
+            PeopleEvent::Node { conn, node } => self.node_turn(conn, node),
+            PeopleEvent::PersonClosed { conn } => self.person_closed(conn),
+            PeopleEvent::NodeClosed { conn, node } => self.node_closed(conn, node),
+            PeopleEvent::Call { who, call } => self.broker_called(who, call),
+            PeopleEvent::Answer { who, id, result } => {
+                self.with_endpoint(who, |endpoint, now| endpoint.handle_call(now, id, result));
+            }
+            PeopleEvent::Registry { node, boot } => self.registry_turn(node, boot),
+            PeopleEvent::DrainEnds { node, boot } => self.drain_ends(node, boot),
+            PeopleEvent::Begin { who } => self.begin(who),
+            PeopleEvent::Invite { who, role } => {
+                let command = Command::Invite { role };
+                self.with_endpoint(who, |endpoint, now| endpoint.handle_command(now, command));
+            }
+            PeopleEvent::Typed { session, code } => self.join(session, &code),
+            PeopleEvent::Say { who, load } => self.say_line(who, load),
+            PeopleEvent::SendFile { who, load } => self.send_file(who, load),
+            PeopleEvent::Probe { who, load } => self.probe(who, load),
+        }
+    }
+
+    /// True time, for what has no clock of its own here: endpoints and the broker.
+    pub(super) fn true_now(&self) -> Now {
+        let ms = crate::sim::WALL_START + self.now.0.as_millis() as u64;
+        Now { mono: self.now, wall: proto_spec::WallTime(ms) }
+    }
+
+    /// A node that has a broker and runs.
+    fn broker_node(&self) -> Option<NodeNumber> {
+        let brokers = self.plan.nodes.iter().filter(|node| node.broker).map(|node| node.number);
+        brokers.into_iter().find(|number| self.is_awake(*number))
+    }
+
+    // ---- beginning ----
+
+    fn begin(&mut self, who: PersonId) {
+        if self.broker_node().is_none() {
+            return self.schedule(Duration::from_secs(1), Event::People(PeopleEvent::Begin { who }));
+        }
+        let now = self.true_now();
+        let (id, public) = {
+            let person = &self.people.persons[who];
+            (person.id, person.key.public())
+        };
+        let Some((number, ticket)) = self.people.broker.create(&self.authority, now.wall, id, public) else {
+            return;
+        };
+        let config = self.config(who, number, Role::Provider, ticket);
+        self.people.persons[who].begun = true;
+        self.people.persons[who].number = Some(number);
+        self.people.numbers.insert((id, number), who);
+        let first = self.next_role(who);
+        self.people.persons[who].endpoint = Some(Endpoint::host(now, config, first));
+        self.person_turn(who);
+    }
+
+    /// The role of the next endpoint of a session that has not begun.
+    fn next_role(&self, who: PersonId) -> Option<Role> {
+        let next = self.next_joiner(self.people.persons[who].session)?;
+        Some(match self.people.persons[next].part {
+            Part::Joiner { customer: true } => Role::Customer,
+            _ => Role::Provider,
+        })
+    }
+
+    fn next_joiner(&self, session: usize) -> Option<PersonId> {
+        let persons = self.people.persons.iter().enumerate();
+        persons
+            .filter(|(_, person)| person.session == session && person.place > 0)
+            .find(|(_, person)| !person.begun && person.over.is_none())
+            .map(|(who, _)| who)
+    }
+
+    fn creator_of(&self, session: usize) -> Option<PersonId> {
+        self.people.persons.iter().position(|person| person.session == session && person.place == 0)
+    }
+
+    /// A code was read aloud to the next one, who types it.
+    fn join(&mut self, session: usize, code: &str) {
+        let Some(who) = self.next_joiner(session) else { return };
+        let Ok(code) = code.parse::<JoinCode>() else { return };
+        let now = self.true_now();
+        let public = self.people.persons[who].key.public();
+        let found = self.people.broker.look_up(&self.authority, now.wall, code.number, public);
+        let Some((id, number, role, ticket)) = found else { return };
+        let config = self.config(who, number, role, ticket);
+        self.people.persons[who].number = Some(number);
+        self.people.persons[who].begun = true;
+        self.people.persons[who].invites += 1;
+        self.people.numbers.insert((id, number), who);
+        self.people.persons[who].endpoint = Some(Endpoint::join(now, config, code));
+        self.person_turn(who);
+    }
+
+    fn config(&mut self, who: PersonId, number: SenderNumber, role: Role, ticket: String) -> Config {
+        let (nodes, standby) = self.first_nodes(who);
+        let seed = self.people.random().seed();
+        let person = &self.people.persons[who];
+        Config {
+            session: person.id,
+            number,
+            leader: SenderNumber::new(1).expect("1 is a number"),
+            role,
+            ticket,
+            attach_key: person.key.clone(),
+            nodes: nodes.into_iter().map(|number| vec![address(number)]).collect(),
+            standby: standby.into_iter().map(address).collect(),
+            display_name: person.name.clone(),
+            suite: Suite::Modern,
+            accept: Accept { join: true, member: true, files: true },
+            seed,
+            reconnect_max: Config::RECONNECT_MAX,
+        }
+    }
+
+    /// Where an endpoint attaches, best first, and where it stands by.
+    fn first_nodes(&mut self, who: PersonId) -> (Vec<NodeNumber>, Option<NodeNumber>) {
+        let (region, at, standby) = {
+            let person = &self.people.persons[who];
+            (person.region, person.at, person.standby)
+        };
+        let awake: Vec<NodeNumber> =
+            self.numbers().into_iter().filter(|number| self.is_awake(*number)).collect();
+        let (mut nodes, mut second) = match at {
+            Place::Node(number) => (vec![number], None),
+            Place::Nearest => (self.nearest(region).into_iter().take(1).collect(), None),
+            Place::Random if awake.is_empty() => (Vec::new(), None),
+            Place::Random => (vec![*self.people.random().pick(&awake)], None),
+            Place::Placement => {
+                let views = self.node_views(who, &awake);
+                let now = self.now;
+                let placement = self.people.broker.place(now, views);
+                (placement.offered, placement.standby)
+            }
+        };
+        match standby {
+            // Without a second node it knows of nowhere to stand by.
+            Standby::None => {
+                nodes.truncate(1);
+                second = None;
+            }
+            Standby::Node(number) => second = Some(number),
+            Standby::Apart => {
+                let domain = |number: &NodeNumber| self.hosts[number].config.failure_domain.clone();
+                let first = nodes.first().copied();
+                let apart = self.nearest(region).into_iter().filter(|number| Some(*number) != first);
+                let mut apart: Vec<NodeNumber> = apart.collect();
+                apart.sort_by_key(|number| first.is_some_and(|first| domain(&first) == domain(number)));
+                second = second.or(apart.first().copied());
+            }
+        }
+        (nodes, second)
+    }
+
+    /// Every node that runs, as the broker knows it for this endpoint.
+    fn node_views(&self, who: PersonId, awake: &[NodeNumber]) -> Vec<NodeView> {
+        let (region, session) = (self.people.persons[who].region, self.people.persons[who].session);
+        let others = self.people.persons.iter().filter(|person| person.session == session);
+        let carrying: Vec<NodeNumber> = others.filter_map(|person| Some(person.stay?.node)).collect();
+        let farthest = |number: NodeNumber| {
+            let ways = carrying.iter().map(|other| self.network.latency(number, *other).as_micros() as u32);
+            ways.max().filter(|_| !carrying.contains(&number)).unwrap_or(0)
+        };
+        let nodes = self.plan.nodes.iter().filter(|node| awake.contains(&node.number));
+        nodes
+            .map(|node| NodeView {
+                node: node.number,
+                failure_domain: node.failure_domain.clone(),
+                rtt_us: Some((self.network.access(region, node.number) * 2).as_micros() as u32),
+                tree_us: farthest(node.number),
+                carries_session: carrying.contains(&node.number),
+                capacity: node.capacity,
+                reported: 0,
+                report_age_ms: 0,
+                placed_since: 0,
+                arrivals_per_minute: 0,
+                draining: self.hosts[&node.number].drain != DrainState::Serving,
+                full: false,
+            })
+            .collect()
+    }
+
+    /// Every node, the nearest to a region first.
+    fn nearest(&self, region: usize) -> Vec<NodeNumber> {
+        let mut all = self.numbers();
+        all.sort_by_key(|number| (self.network.access(region, *number), *number));
+        all
+    }
+
+    // ---- the endpoint's shell ----
+
+    fn with_endpoint(&mut self, who: PersonId, handle: impl FnOnce(&mut Endpoint<Null>, Now)) {
+        let now = self.true_now();
+        if let Some(endpoint) = self.people.persons[who].endpoint.as_mut() {
+            handle(endpoint, now);
+            self.person_turn(who);
+        }
+    }
+
+    /// Carries out what an endpoint wants, writes what it has, and notes when it wants to be woken.
+    pub(super) fn person_turn(&mut self, who: PersonId) {
+        let Some(mut endpoint) = self.people.persons[who].endpoint.take() else { return };
+        let now = self.true_now();
+        loop {
+            let mut moved = false;
+            while let Some(output) = endpoint.poll_output() {
+                moved = true;
+                self.person_output(who, &mut endpoint, output);
+            }
+            for (way, conn) in self.open_ways(who) {
+                while self.person_room(conn) > 0 {
+                    let mut bytes = Vec::new();
+                    let limit = WRITE_BYTES.min(self.person_room(conn));
+                    if !endpoint.poll_transmit(now, way, &mut bytes, limit) || bytes.is_empty() {
+                        break;
+                    }
+                    moved = true;
+                    self.person_writes(conn, bytes);
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        if let Some(due) = endpoint.poll_timeout() {
+            // A timer that is due already must move on when it is handled.
+            let due = due.max(self.now + Duration::from_micros(100));
+            let person = &mut self.people.persons[who];
+            if person.wake.is_none_or(|wake| wake > due || wake < self.now) {
+                person.wake = Some(due);
+                self.schedule_at(due, Event::People(PeopleEvent::Wake { who }));
+            }
+        }
+        let over = endpoint.is_over();
+        if !over {
+            self.people.persons[who].endpoint = Some(endpoint);
+        } else if self.people.persons[who].begun && self.people.persons[who].over.is_none() {
+            self.people.persons[who].over = Some(Outcome { reason: "over".to_owned(), text: String::new() });
+        }
+    }
+
+    /// Connections whose node has answered the greeting.
+    fn open_ways(&self, who: PersonId) -> Vec<(Way, ConnId)> {
+        let ways = self.people.persons[who].ways.iter();
+        ways.filter(|(_, reach)| reach.greeting.is_none())
+            .filter_map(|(way, reach)| Some((*way, reach.conn?)))
+            .collect()
+    }
+
+    /// Where the endpoint is active from now on, by its own word.
+    fn settle_at(&mut self, who: PersonId, node: NodeNumber) {
+        let person = &self.people.persons[who];
+        let (name, limited) = (person.name.clone(), person.downstream.is_some());
+        if let Some(left) = person.stay.filter(|_| !limited) {
+            self.check_move(&name, left, node);
+        }
+        let boot = self.hosts[&node].boot;
+        self.people.persons[who].stay = Some(Stay { node, boot, excused: false });
+    }
+
+    /// Whoever is at this node has a reason to leave it.
+    pub(crate) fn excuse(&mut self, node: NodeNumber) {
+        for stay in self.people.persons.iter_mut().filter_map(|person| person.stay.as_mut()) {
+            stay.excused |= stay.node == node;
+        }
+    }
+
+    fn person_output(&mut self, who: PersonId, endpoint: &mut Endpoint<Null>, output: Output) {
+        let now = self.true_now();
+        match output {
+            Output::Connect { way, preferred, avoid } => self.connect(who, way, &preferred, &avoid),
+            Output::Disconnect(way) => {
+                let reach = self.people.persons[who].ways.remove(&way);
+                if let Some(conn) = reach.and_then(|reach| reach.conn) {
+                    self.person_closes(conn);
+                }
+            }
+            Output::Call(call) => {
+                let way =
+                    self.broker_node().map(|node| self.network.access(self.people.persons[who].region, node));
+                let after = way.unwrap_or(Duration::from_millis(100));
+                self.schedule(after, Event::People(PeopleEvent::Call { who, call }));
+            }
+            Output::File(effect) => {
+                if let Some((transfer, result)) = self.people.persons[who].disk.perform(effect) {
+                    endpoint.handle_file(now, transfer, result);
+                }
+            }
+            Output::Event(event) => self.person_told(who, event),
+            Output::Closed => {
+                for (way, conn) in self.open_ways(who) {
+                    let mut bytes = Vec::new();
+                    while endpoint.poll_transmit(now, way, &mut bytes, WRITE_BYTES) {}
+                    if !bytes.is_empty() {
+                        self.person_writes(conn, bytes);
+                    }
+                }
+                for reach in std::mem::take(&mut self.people.persons[who].ways).into_values() {
+                    if let Some(conn) = reach.conn {
+                        self.person_closes(conn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Races the candidates: the first that completes wins.
+    fn connect(&mut self, who: PersonId, way: Way, preferred: &[String], avoid: &[String]) {
+        let person = &mut self.people.persons[who];
+        person.ways.insert(way, Reach::default());
+        let (region, last) = (person.region, person.last);
+        let mut candidates: Vec<NodeNumber> = preferred.iter().filter_map(|text| number_of(text)).collect();
+        for number in last.into_iter().chain(self.nearest(region)) {
+            if !candidates.contains(&number) {
+                candidates.push(number);
+            }
+        }
+        candidates.retain(|number| !avoid.contains(&address(*number)));
+        let (mut start, mut best) = (Duration::ZERO, None);
+        for number in candidates {
+            let trip = self.network.access(region, number) * 2;
+            let done = start + trip * SETUP_TRIPS;
+            let host = &self.hosts[&number];
+            if host.node.is_none() {
+                // Refused after one round trip, or the next one's turn comes first.
+                start += trip.min(STAGGER);
+            } else if host.paused {
+                start += STAGGER;
+            } else {
+                if best.is_none_or(|(earliest, _)| done < earliest) {
+                    best = Some((done, (number, host.boot)));
+                }
+                start += STAGGER;
+            }
+            if best.is_some_and(|(earliest, _)| earliest <= start) {
+                break;
+            }
+        }
+        let (after, to) = match best {
+            Some((after, to)) => (after, Some(to)),
+            None => (ATTEMPT_MAX, None),
+        };
+        self.schedule(after, Event::People(PeopleEvent::Connected { who, way, to }));
+    }
+
+    fn connected(&mut self, who: PersonId, way: Way, to: Option<(NodeNumber, u64)>) {
+        if !self.people.persons[who].ways.contains_key(&way) {
+            return;
+        }
+        let stands = to.filter(|(node, boot)| self.is_awake(*node) && self.hosts[node].boot == *boot);
+        let Some((node, _)) = stands else {
+            return self.connect_failed(who, way, "nobody answers".to_owned());
+        };
+        let conn = self.line_up(who, node);
+        let greeting = Greeting::new("netsim");
+        let question = greeting.question();
+        let person = &mut self.people.persons[who];
+        person.last = Some(node);
+        person.ways.insert(way, Reach { conn: Some(conn), greeting: Some(greeting) });
+        self.person_writes(conn, question);
+    }
+
+    fn connect_failed(&mut self, who: PersonId, way: Way, sentence: String) {
+        self.people.persons[who].ways.remove(&way);
+        self.with_endpoint(who, |endpoint, now| endpoint.connect_failed(now, way, sentence));
+    }
+
+    fn way_of(&self, who: PersonId, conn: ConnId) -> Option<Way> {
+        let mut ways = self.people.persons[who].ways.iter();
+        ways.find(|(_, reach)| reach.conn == Some(conn)).map(|(way, _)| *way)
+    }
+
+    pub(super) fn person_receives(&mut self, who: PersonId, conn: ConnId, bytes: &[u8]) {
+        let Some(way) = self.way_of(who, conn) else { return };
+        let Some(reach) = self.people.persons[who].ways.get_mut(&way) else { return };
+        let Some(greeting) = &mut reach.greeting else {
+            return self.with_endpoint(who, |endpoint, now| {
+                endpoint.receive(now, way, BytesMut::from(bytes));
+            });
+        };
+        match greeting.receive(bytes) {
+            Ok(None) => {}
+            Ok(Some(greeted)) => {
+                reach.greeting = None;
+                let Some(line) = self.people.lines.get(&conn) else { return };
+                let (node, exporter) = (line.node, line.exporter);
+                let reached =
+                    Reached { address: address(node), certificate: self.hosts[&node].identity.certificate };
+                if self.people.persons[who].stay.is_none() {
+                    self.settle_at(who, node);
+                }
+                self.with_endpoint(who, |endpoint, now| {
+                    endpoint.attachment_up(now, way, reached, exporter, greeted.rest);
+                });
+            }
+            Err(error) => {
+                self.person_closes(conn);
+                self.connect_failed(who, way, error.to_string());
+            }
+        }
+    }
+
+    /// A connection broke.
+    pub(super) fn person_loses(&mut self, who: PersonId, conn: ConnId) {
+        let Some(way) = self.way_of(who, conn) else { return };
+        let greeting = self.people.persons[who].ways.remove(&way).and_then(|reach| reach.greeting);
+        if greeting.is_some() {
+            return self.connect_failed(who, way, "the connection broke".to_owned());
+        }
+        self.with_endpoint(who, |endpoint, now| endpoint.attachment_lost(now, way));
+    }
+
+    fn broker_called(&mut self, who: PersonId, call: sealcast_endpoint_core::session::Call) {
+        let now = self.true_now();
+        let person = &self.people.persons[who];
+        let Some(number) = person.number else { return };
+        let (id, region) = (person.id, person.region);
+        let broker = self.broker_node();
+        let result = match broker {
+            None => Err(CallFailure { again: true, sentence: "the broker does not answer".to_owned() }),
+            Some(_) => self
+                .people
+                .broker
+                .call(&self.authority, now.wall, (id, number), call.request)
+                .ok_or_else(|| CallFailure { again: false, sentence: "the broker refuses".to_owned() }),
+        };
+        let after = broker.map_or(Duration::from_millis(100), |node| self.network.access(region, node));
+        self.schedule(after, Event::People(PeopleEvent::Answer { who, id: call.id, result }));
+    }
+
+    // ---- what users see ----
+
+    fn person_told(&mut self, who: PersonId, told: Told) {
+        if self.told && !matches!(told, Told::FileProgress { .. } | Told::Chat { .. }) {
+            let name = self.people.persons[who].name.clone();
+            self.tell(|| format!("{name}: {told:?}"));
+        }
+        match told {
+            Told::State { state } => {
+                let person = &mut self.people.persons[who];
+                let first = state == State::Member && !person.joined;
+                // One that has lost its attachment and looks for another is a member all the same.
+                person.member = state == State::Member || person.joined && state == State::Reconnecting;
+                person.joined |= first;
+                if first {
+                    self.invite_next(who);
+                }
+            }
+            Told::Code { code, .. } => {
+                let session = self.people.persons[who].session;
+                self.schedule(USER_TAKES, Event::People(PeopleEvent::Typed { session, code }));
+            }
+            Told::Chat { from, text, .. } => self.line_shown(who, from, &text),
+            Told::Reattached { node, .. } => {
+                if let Some(node) = node.as_deref().and_then(number_of) {
+                    self.settle_at(who, node);
+                }
+            }
+            Told::Refused { .. } => self.people.persons[who].refused += 1,
+            Told::Notice { text } => self.lost_told(who, &text),
+            Told::FileDone { direction: Direction::Receiving, .. } => self.people.files_done += 1,
+            Told::FileDone { direction: Direction::Sending, .. } => self.file_over(who),
+            Told::FileFailed { direction, .. } => {
+                self.people.files_failed += 1;
+                if direction == Direction::Sending {
+                    self.file_over(who);
+                }
+            }
+            Told::Ended { reason, text } => {
+                let person = &mut self.people.persons[who];
+                person.member = false;
+                if !person.joined && person.place > 0 && person.invites < INVITES_MAX {
+                    // It never got in: somebody calls again.
+                    person.begun = false;
+                    person.number = None;
+                    let session = person.session;
+                    if let Some(creator) = self.creator_of(session) {
+                        self.invite(creator);
+                    }
+                } else {
+                    person.over = Some(Outcome { reason, text });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The product's own word that something of a member is lost for this endpoint.
+    fn lost_told(&mut self, who: PersonId, text: &str) {
+        let name =
+            text.strip_prefix("some of what ").and_then(|rest| rest.split(" said did not arrive").next());
+        let sender = self.people.persons.iter().position(|person| Some(person.name.as_str()) == name);
+        if let Some(sender) = sender {
+            self.checkers.delivery.skipped(sender, who);
+        }
+    }
+
+    /// Somebody became a member: the creator invites the next one.
+    fn invite_next(&mut self, who: PersonId) {
+        let session = self.people.persons[who].session;
+        let Some(creator) = self.creator_of(session) else { return };
+        if creator == who {
+            // Its first code comes by itself.
+            return;
+        }
+        self.invite(creator);
+    }
+
+    fn invite(&mut self, creator: PersonId) {
+        if let Some(role) = self.next_role(creator) {
+            self.schedule(USER_TAKES, Event::People(PeopleEvent::Invite { who: creator, role }));
+        }
+    }
+
+    fn line_shown(&mut self, who: PersonId, from: SenderNumber, text: &str) {
+        let id = self.people.persons[who].id;
+        let Some(sender) = self.people.numbers.get(&(id, from)).copied() else { return };
+        if sender == who {
+            return;
+        }
+        let Some(line) = text.split(' ').nth(1).and_then(|line| line.parse().ok()) else { return };
+        if self.misbehaves(Bug::DropReliable, 20) {
+            return;
+        }
+        if self.misbehaves(Bug::Reorder, 20) && self.people.persons[who].held.is_none() {
+            self.people.persons[who].held = Some((sender, line));
+            return;
+        }
+        self.line_arrived(who, sender, line);
+        if self.misbehaves(Bug::DeliverTwice, 20) {
+            self.line_arrived(who, sender, line);
+        }
+        if let Some((sender, line)) = self.people.persons[who].held.take() {
+            self.line_arrived(who, sender, line);
+        }
+    }
+
+    fn line_arrived(&mut self, who: PersonId, sender: PersonId, line: u64) {
+        let now = self.now;
+        self.trace.event(now.0.as_nanos() as u64, who as u64);
+        self.trace.number(line);
+        let Err(fault) = self.checkers.delivery.arrived(sender, who, line, now) else { return };
+        let (to, from) = (&self.people.persons[who].name, &self.people.persons[sender].name);
+        let (what, allowed) = match fault {
+            Fault::Duplicate => {
+                (format!("{to} got line {line} of {from} twice"), self.checkers.allow.duplicates)
+            }
+            Fault::Reordered => (
+                format!("{to} got line {line} of {from} before an earlier one"),
+                self.checkers.allow.reordered,
+            ),
+            Fault::Unknown => (format!("{to} got line {line}, which {from} never said"), 0),
+        };
+        if allowed == 0 {
+            self.violated(Property::Delivery, what);
+        }
+    }
+
+    // ---- what users do ----
+
+    /// Begins what endpoints do: time 0 of the scenario.
+    pub(crate) fn begin_loads(&mut self, scenario: &Scenario) {
+        self.people.began_at = Some(self.now);
+        let all: Vec<(usize, usize)> =
+            self.people.persons.iter().map(|person| (person.session, person.place)).collect();
+        let who: BTreeMap<(usize, usize), PersonId> =
+            all.iter().enumerate().map(|(who, key)| (*key, who)).collect();
+        for (from, (session, _)) in all.iter().enumerate() {
+            for (to, (other, _)) in all.iter().enumerate() {
+                if session == other && from != to {
+                    self.checkers.delivery.expect(from, to);
+                }
+            }
+        }
+        for (load, plan) in scenario.workload.iter().enumerate() {
+            for key in scenario.meant(plan.session.as_deref(), plan.from.as_deref()) {
+                let Some(who) = who.get(&key).copied() else { continue };
+                let (event, period) = match plan.kind {
+                    LoadKind::Chat { per_s, .. } => (PeopleEvent::Say { who, load }, 1_000_000 / per_s),
+                    LoadKind::Packets { per_s, .. } => (PeopleEvent::Probe { who, load }, 1_000_000 / per_s),
+                    LoadKind::File { .. } => (PeopleEvent::SendFile { who, load }, 100_000),
+                };
+                let offset = Duration::from_micros(self.people.random().range(0, period));
+                self.schedule(plan.start + offset, Event::People(event));
+            }
+        }
+    }
+
+    /// Whether a load is over.
+    fn load_over(&self, load: usize) -> bool {
+        let began = self.people.began_at.unwrap_or_default();
+        self.now >= began + self.people.loads[load].stop
+    }
+
+    fn say_line(&mut self, who: PersonId, load: usize) {
+        let LoadKind::Chat { per_s, bytes } = self.people.loads[load].kind else { return };
+        if self.load_over(load) || self.people.persons[who].endpoint.is_none() {
+            return;
+        }
+        let line = self.checkers.delivery.next_line(who);
+        let mut text = format!("line {line} ");
+        text.extend(std::iter::repeat_n('.', bytes.saturating_sub(text.len())));
+        let refused = self.people.persons[who].refused;
+        let now = self.now;
+        // It counts before anybody can have got it.
+        self.checkers.delivery.sent(who, now);
+        self.with_endpoint(who, |endpoint, now| endpoint.handle_command(now, Command::Say { text }));
+        if self.people.persons[who].refused > refused {
+            self.checkers.delivery.take_back(who);
+        }
+        let period = Duration::from_micros(1_000_000 / per_s);
+        self.schedule(period, Event::People(PeopleEvent::Say { who, load }));
+    }
+
+    fn send_file(&mut self, who: PersonId, load: usize) {
+        let LoadKind::File { bytes, count } = self.people.loads[load].kind else { return };
+        if self.load_over(load) || self.people.persons[who].files_sent >= count {
+            return;
+        }
+        let seed = self.plan.seed ^ (who as u64) << 32;
+        let person = &mut self.people.persons[who];
+        person.files_sent += 1;
+        let path = PathBuf::from(format!("file-{who}-{load}-{}.bin", person.files_sent));
+        person.disk.make(&path, bytes, seed ^ person.files_sent);
+        let receivers = self.members_beside(who);
+        self.people.files_expected += receivers;
+        self.with_endpoint(who, |endpoint, now| {
+            endpoint.handle_command(now, Command::Send { path, to: Vec::new() });
+        });
+    }
+
+    fn members_beside(&self, who: PersonId) -> u64 {
+        let session = self.people.persons[who].session;
+        let others = self.people.persons.iter().enumerate();
+        others.filter(|(other, person)| *other != who && person.session == session).count() as u64
+    }
+
+    /// A file of this endpoint is done or failed: the next one.
+    fn file_over(&mut self, who: PersonId) {
+        for load in 0..self.people.loads.len() {
+            if matches!(self.people.loads[load].kind, LoadKind::File { .. }) {
+                let event = PeopleEvent::SendFile { who, load };
+                if self.people.persons[who].files_sent > 0 {
+                    self.schedule(Duration::from_millis(100), Event::People(event));
+                }
+            }
+        }
+    }
+
+    fn probe(&mut self, who: PersonId, load: usize) {
+        let LoadKind::Packets { per_s, .. } = self.people.loads[load].kind else { return };
+        if self.load_over(load) {
+            return;
+        }
+        let (stay, id) = (self.people.persons[who].stay, self.people.persons[who].id);
+        if let Some(stay) = stay.filter(|stay| self.is_awake(stay.node)) {
+            let packet = self.send_packet(stay.node, id);
+            if let Some(trace) = self.packets.get_mut(&packet) {
+                trace.kept = false;
+            }
+        }
+        let period = Duration::from_micros(1_000_000 / per_s);
+        self.schedule(period, Event::People(PeopleEvent::Probe { who, load }));
+    }
+}

@@ -1,0 +1,128 @@
+//! The text form: every key of a scenario file, as serde reads it. Says nothing of what makes sense.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A table of an array, with its place.
+pub(super) type Tables<T> = Vec<Spanned<T>>;
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) about: String,
+    pub(super) duration_s: u64,
+    pub(super) regions: Spanned<Regions>,
+    #[serde(default)]
+    pub(super) mesh: Option<Spanned<Mesh>>,
+    pub(super) node: Tables<Node>,
+    #[serde(default)]
+    pub(super) session: Tables<Session>,
+    #[serde(default)]
+    pub(super) workload: Tables<Workload>,
+    #[serde(default)]
+    pub(super) fault: Tables<Fault>,
+    #[serde(default)]
+    pub(super) checks: Checks,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Regions {
+    pub(super) names: Vec<String>,
+    pub(super) rtt_ms: Vec<Vec<u64>>,
+    #[serde(default)]
+    pub(super) jitter_percent: u64,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mesh {
+    pub(super) links_max: Option<usize>,
+    pub(super) links_allowed: Option<Vec<[u16; 2]>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) number: u16,
+    pub(super) count: Option<u16>,
+    pub(super) region: String,
+    pub(super) failure_domain: Option<String>,
+    pub(super) capacity: Option<u32>,
+    #[serde(default)]
+    pub(super) broker: bool,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Session {
+    pub(super) name: String,
+    pub(super) count: Option<u32>,
+    pub(super) endpoint: Tables<Endpoint>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) name: String,
+    pub(super) count: Option<u32>,
+    pub(super) role: String,
+    pub(super) region: String,
+    pub(super) node: Option<u16>,
+    pub(super) policy: Option<String>,
+    pub(super) standby: Option<bool>,
+    pub(super) standby_node: Option<u16>,
+    pub(super) downstream_kib_s: Option<u64>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Workload {
+    pub(super) kind: String,
+    pub(super) session: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) per_s: Option<u64>,
+    pub(super) bytes: Option<u64>,
+    pub(super) count: Option<u64>,
+    #[serde(default)]
+    pub(super) start_ms: u64,
+    pub(super) stop_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fault {
+    pub(super) at_ms: u64,
+    pub(super) kind: String,
+    pub(super) node: Option<u16>,
+    pub(super) nodes: Option<Vec<u16>>,
+    pub(super) region: Option<String>,
+    pub(super) failure_domain: Option<String>,
+    pub(super) sides: Option<Vec<Vec<u16>>>,
+    pub(super) from: Option<Vec<u16>>,
+    pub(super) to: Option<Vec<u16>>,
+    pub(super) between: Option<Vec<u16>>,
+    pub(super) percent: Option<u64>,
+    pub(super) by_ms: Option<u64>,
+    pub(super) offset_ms: Option<i64>,
+    pub(super) within_ms: Option<u64>,
+    pub(super) session: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) downstream_kib_s: Option<u64>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Checks {
+    pub(super) lost: u64,
+    pub(super) duplicates: u64,
+    pub(super) reordered: u64,
+    pub(super) departed: u64,
+    pub(super) files_failed: u64,
+    pub(super) moved_beyond: u64,
+    pub(super) gap_p99_ms: Option<u64>,
+    pub(super) gap_max_ms: Option<u64>,
+    pub(super) latency_p99_ms: Option<u64>,
+    pub(super) converge_ms: Option<u64>,
+}
