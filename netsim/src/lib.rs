@@ -9,4 +9,5 @@
 //!                └──────────────► check ◄───────────────┘   what must hold, each naming seed, time and fault
 //! ```
 
+pub mod lab;
 pub mod scenario;

@@ -327,19 +327,14 @@ impl Scenario {
         if let Some((name, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
             return Scenario::parse(name, text);
         }
-        let refused = |sentence: String| ScenarioError {
-            file: name.to_owned(),
-            line: 0,
-            key: String::new(),
-            sentence,
-        };
+        let refused =
+            |sentence: String| ScenarioError { file: name.to_owned(), line: 0, key: String::new(), sentence };
         let size = std::fs::metadata(Path::new(name)).map(|data| data.len());
         if size.as_ref().is_ok_and(|size| *size > TEXT_BYTES_MAX) {
             return Err(refused(format!("a scenario has at most {TEXT_BYTES_MAX} bytes")));
         }
-        let text = std::fs::read_to_string(name).map_err(|error| {
-            refused(format!("{error}: give a path, or a name that `netsim list` shows"))
-        })?;
+        let text = std::fs::read_to_string(name)
+            .map_err(|error| refused(format!("{error}: give a path, or a name that `netsim list` shows")))?;
         Scenario::parse(name, &text)
     }
 

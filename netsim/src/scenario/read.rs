@@ -329,7 +329,11 @@ impl Reader<'_> {
         let table = table("session.endpoint", raw);
         let raw = raw.get_ref();
         if !is_word(&raw.name) || endpoints.iter().any(|endpoint| endpoint.group == raw.name) {
-            return Err(self.source.refuse(&table, "name", "use another word for each endpoint of a session"));
+            return Err(self.source.refuse(
+                &table,
+                "name",
+                "use another word for each endpoint of a session",
+            ));
         }
         let customer = match raw.role.as_str() {
             "customer" => true,
@@ -388,7 +392,7 @@ impl Reader<'_> {
     fn load(&self, scenario: &Scenario, raw: &Spanned<file::Workload>) -> Outcome<Load> {
         let table = table("workload", raw);
         let raw = raw.get_ref();
-        let refuse = |key: &str, sentence: &str| Err(self.source.refuse(&table, key, sentence));
+        let refuse = |key: &str, sentence: &str| self.source.refuse(&table, key, sentence);
         let within = |key: &str, value: Option<u64>, default: Option<u64>, range: Range<u64>| {
             let value = value.or(default);
             value.filter(|value| range.contains(value)).ok_or_else(|| {
@@ -396,7 +400,9 @@ impl Reader<'_> {
             })
         };
         let needless = |keys: &[(&str, bool)]| match keys.iter().find(|(_, given)| *given) {
-            Some((key, _)) => refuse(key, &format!("means nothing for kind = \"{}\": remove it", raw.kind)),
+            Some((key, _)) => {
+                Err(refuse(key, &format!("means nothing for kind = \"{}\": remove it", raw.kind)))
+            }
             None => Ok(()),
         };
         let kind = match raw.kind.as_str() {
@@ -418,13 +424,13 @@ impl Reader<'_> {
                 let count = within("count", raw.count, Some(1), 1..10_001)?;
                 LoadKind::File { bytes, count }
             }
-            _ => return refuse("kind", "say \"chat\", \"file\" or \"packets\""),
+            _ => return Err(refuse("kind", "say \"chat\", \"file\" or \"packets\"")),
         };
         let stop = raw.stop_ms.map_or(self.duration, Duration::from_millis);
         let start = Duration::from_millis(raw.start_ms);
         if start >= stop || stop > self.duration {
             let key = if raw.stop_ms.is_some() { "stop_ms" } else { "start_ms" };
-            return refuse(key, "must end after it begins and before the scenario does");
+            return Err(refuse(key, "must end after it begins and before the scenario does"));
         }
         self.meant(scenario, &table, "from", raw.session.as_deref(), raw.from.as_deref())?;
         Ok(Load { session: raw.session.clone(), from: raw.from.clone(), kind, start, stop })
@@ -582,12 +588,8 @@ impl FaultReader<'_> {
     /// The nodes that `node`, `nodes`, `region` or `failure_domain` name.
     fn targets(&self) -> Outcome<Vec<NodeNumber>> {
         let raw = self.raw;
-        let named = [
-            raw.node.is_some(),
-            raw.nodes.is_some(),
-            raw.region.is_some(),
-            raw.failure_domain.is_some(),
-        ];
+        let named =
+            [raw.node.is_some(), raw.nodes.is_some(), raw.region.is_some(), raw.failure_domain.is_some()];
         if named.iter().filter(|named| **named).count() != 1 {
             return Err(self.refuse("node", "give one of node, nodes, region and failure_domain"));
         }

@@ -104,8 +104,20 @@ fn nonsense_is_refused_where_it_stands() {
         ("kind = \"kill\"", "kind = \"kil\"", 44, "fault.kind", "say kill"),
         ("node = 2", "node = 2\npercent = 3", 46, "fault.percent", "means nothing"),
         ("node = 2", "", 42, "fault.node", "give one of"),
-        ("kind = \"kill\"\nnode = 2", "kind = \"partition\"\nsides = [[1], [1, 2]]", 45, "fault.sides", "two sides"),
-        ("kind = \"kill\"\nnode = 2", "kind = \"loss\"\nbetween = [1, 2]\npercent = 95", 46, "fault.percent", "at most 90"),
+        (
+            "kind = \"kill\"\nnode = 2",
+            "kind = \"partition\"\nsides = [[1], [1, 2]]",
+            45,
+            "fault.sides",
+            "two sides",
+        ),
+        (
+            "kind = \"kill\"\nnode = 2",
+            "kind = \"loss\"\nbetween = [1, 2]\npercent = 95",
+            46,
+            "fault.percent",
+            "at most 90",
+        ),
     ];
     for (from, to, line, key, words) in cases {
         let error = refusal(from, to);
