@@ -14,10 +14,18 @@
 // Real programs run in real time.
 #![allow(clippy::disallowed_methods)]
 
+mod cli;
 mod config;
+mod converge;
+mod measure;
 pub mod mesh;
+pub mod people;
+mod play;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+mod report;
 
+pub use cli::{Arguments, run};
 pub use config::NodeSpec;
+pub use report::Verdict;

@@ -1,8 +1,32 @@
-//! The simulator of the mesh and the lab of real processes. Not built yet, and says so.
+//! netsim: the simulator of the mesh, and the lab of real processes. Parses, then acts.
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+use netsim::lab;
+
+#[derive(Debug, Parser)]
+#[command(name = "netsim", version, about = "Plays scenarios of a mesh", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play a scenario with real programs
+    Lab(lab::Arguments),
+}
+
 fn main() -> ExitCode {
-    eprintln!("netsim is not built yet: there is nothing to simulate before nodes form a mesh.");
-    ExitCode::FAILURE
+    let outcome = match Cli::parse().command {
+        Command::Lab(arguments) => lab::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("netsim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -153,6 +153,11 @@ impl<'h> Mesh<'h> {
         self.seats.get(&node)?.process.as_ref().map(Process::id)
     }
 
+    /// The node with this front.
+    pub fn node_at(&self, front: SocketAddr) -> Option<NodeNumber> {
+        self.seats.values().find(|seat| seat.fronts.endpoints == front).map(|seat| seat.spec.number)
+    }
+
     /// The lines between everybody.
     pub fn network(&self) -> &Network {
         &self.network

@@ -18,9 +18,9 @@ mod owner;
 mod pipe;
 mod weather;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -66,8 +66,13 @@ pub struct Network {
     runtime: tokio::runtime::Runtime,
     world: watch::Sender<Arc<World>>,
     places: Arc<Semaphore>,
+    carried: Carried,
     seed: u64,
 }
+
+/// Connections of endpoints that are open, by line and node. A lock, held for a count: connections come and go in
+/// tasks of their own, and whoever asks wants no message back.
+type Carried = Arc<Mutex<BTreeMap<(usize, NodeNumber), usize>>>;
 
 impl Network {
     /// A network in this weather. `seed` decides jitter and losses.
@@ -83,7 +88,13 @@ impl Network {
             .context("the lab's lines cannot be made")?;
         let world = World { weather, ..World::default() };
         let (world, _) = watch::channel(Arc::new(world));
-        Ok(Network { runtime, world, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), seed })
+        Ok(Network {
+            runtime,
+            world,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            carried: Carried::default(),
+            seed,
+        })
     }
 
     /// Opens a node's front, on a port that the kernel picks; where it is.
@@ -107,6 +118,7 @@ impl Network {
             address,
             world: self.world.subscribe(),
             places: Arc::clone(&self.places),
+            carried: Arc::clone(&self.carried),
             seed: self.seed ^ u64::from(address.port()) << 32,
         };
         self.runtime.spawn(front.serve(listener));
@@ -135,6 +147,18 @@ impl Network {
         });
     }
 
+    /// The way from one to another as it is now.
+    pub fn way(&self, from: Party, to: Party) -> Way {
+        self.world.borrow().weather.way(from, to)
+    }
+
+    /// The nodes to which a line has connections now, of whatever kind.
+    pub fn reached(&self, line: usize) -> BTreeSet<NodeNumber> {
+        let carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = carried.iter().filter(|((of, _), count)| *of == line && **count > 0);
+        open.map(|((_, node), _)| *node).collect()
+    }
+
     /// Changes what is between the parties.
     pub fn weather(&self, change: impl FnOnce(&mut Weather)) {
         self.change(|world| change(&mut world.weather));
@@ -152,7 +176,31 @@ struct Front {
     address: SocketAddr,
     world: watch::Receiver<Arc<World>>,
     places: Arc<Semaphore>,
+    carried: Carried,
     seed: u64,
+}
+
+/// Counts a connection for as long as it lasts.
+struct Counted {
+    carried: Carried,
+    key: (usize, NodeNumber),
+}
+
+impl Counted {
+    fn new(carried: Carried, line: usize, node: NodeNumber) -> Counted {
+        let key = (line, node);
+        *carried.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+        Counted { carried, key }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = carried.get_mut(&self.key) {
+            *count -= 1;
+        }
+    }
 }
 
 impl Front {
@@ -200,6 +248,10 @@ impl Front {
         let Ok(Ok(onward)) = connected else {
             pipe::reset(&stream);
             return;
+        };
+        let _counted = match from {
+            Party::Line(line) => Some(Counted::new(Arc::clone(&self.carried), line, self.node)),
+            _ => None,
         };
         pipe::join(stream, onward, from, there, world, self.seed.wrapping_add(serial)).await;
     }
