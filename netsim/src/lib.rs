@@ -9,5 +9,11 @@
 //!                └──────────────► check ◄───────────────┘   what must hold, each naming seed, time and fault
 //! ```
 
+pub mod check;
+pub mod command;
 pub mod lab;
+pub mod people;
+pub mod play;
 pub mod scenario;
+pub mod sim;
+pub mod soak;

@@ -46,31 +46,27 @@ pub struct Arguments {
     log_level: String,
 }
 
-/// Plays a scenario with real programs.
-///
-/// # Errors
-/// The lab's own failures; what the scenario finds is in the exit code.
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let scenario = match Scenario::load(&arguments.scenario) {
-        Ok(scenario) => scenario,
-        Err(error) => {
-            eprintln!("netsim: {error}");
-            return Ok(ExitCode::from(2));
-        }
-    };
-    if let Err(sentence) = play::playable(&scenario) {
-        eprintln!("netsim: {sentence}");
-        return Ok(ExitCode::from(2));
-    }
-    let programs = Programs::find(arguments.programs.as_deref())?;
-    match all(arguments, &scenario, &programs) {
-        Ok(code) => Ok(code),
+/// Plays a scenario with real programs. The exit code says what came of it, as that of a simulation; 130 is a wish to
+/// stop.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match found(arguments) {
+        Ok(code) => code,
         Err(error) if error.is::<Stopped>() => {
             eprintln!("lab: stopped; everything it started has ended");
-            Ok(ExitCode::from(130))
+            ExitCode::from(130)
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            eprintln!("netsim: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn found(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let scenario = Scenario::load(&arguments.scenario)?;
+    play::playable(&scenario).map_err(anyhow::Error::msg)?;
+    let programs = Programs::find(arguments.programs.as_deref())?;
+    all(arguments, &scenario, &programs)
 }
 
 fn all(arguments: &Arguments, scenario: &Scenario, programs: &Programs) -> anyhow::Result<ExitCode> {

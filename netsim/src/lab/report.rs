@@ -24,13 +24,13 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// For scripts: 0 held, 3 crash, 4 correctness, 5 liveness. 1 is the lab's own failure, 2 a wrong command line.
+    /// As a simulation's: 0 held, 2 crash, 3 correctness, 4 liveness. 1 is the lab's own failure.
     pub fn code(self) -> u8 {
         match self {
             Verdict::Held => 0,
-            Verdict::Crash => 3,
-            Verdict::Correctness => 4,
-            Verdict::Liveness => 5,
+            Verdict::Crash => 2,
+            Verdict::Correctness => 3,
+            Verdict::Liveness => 4,
         }
     }
 
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(verdict(crash), Verdict::Crash);
         let codes =
             [Verdict::Held, Verdict::Liveness, Verdict::Correctness, Verdict::Crash].map(Verdict::code);
-        assert_eq!(codes, [0, 5, 4, 3]);
+        assert_eq!(codes, [0, 4, 3, 2]);
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! What must hold, one file for each property; each violation names seed, time and what was found.
+//!
+//! ```text
+//!  1 copies       no unit visits a node twice once all agree, and never more than its hop limit
+//!  2 members      only members get a session's packets; no node without a member, once all agree
+//!  3 convergence  all agree within a limit that is computed from the mesh
+//!  4 delivery     nothing reliable is lost, doubled or out of order; long absence is told
+//!  5 moves        when a node dies, only its own endpoints move
+//!  6 bounds       every bound holds at every instant
+//! ```
+//! Checkers look at the world from outside and never change it.
+
+pub(crate) mod bounds;
+pub(crate) mod convergence;
+pub(crate) mod copies;
+pub(crate) mod delivery;
+pub(crate) mod members;
+pub(crate) mod moves;
+
+use std::fmt;
+
+use proto_spec::Timestamp;
+
+pub use delivery::{Delivery, Gap};
+
+/// A property of the mesh that must hold.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Property {
+    /// Copies form a tree.
+    CopyTree,
+    /// Only members get packets.
+    Members,
+    /// All agree in time.
+    Convergence,
+    /// Nothing reliable is lost, doubled or out of order.
+    Delivery,
+    /// Only the dead node's endpoints move.
+    Moves,
+    /// Every bound holds.
+    Bounds,
+}
+
+impl Property {
+    /// Its name in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Property::CopyTree => "copy tree",
+            Property::Members => "members only",
+            Property::Convergence => "convergence",
+            Property::Delivery => "delivery",
+            Property::Moves => "moves",
+            Property::Bounds => "bounds",
+        }
+    }
+
+    /// Whether it is about something good that has to happen, not about something bad that must not.
+    pub const fn is_liveness(self) -> bool {
+        matches!(self, Property::Convergence)
+    }
+}
+
+/// Something that must hold and does not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which property.
+    pub property: Property,
+    /// The run's seed.
+    pub seed: u64,
+    /// When, by the run's clock.
+    pub at: Timestamp,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Violation { property, seed, at, what } = self;
+        let ms = at.0.as_millis();
+        write!(f, "{}: seed {seed} at {}.{:03} s: {what}", property.name(), ms / 1_000, ms % 1_000)
+    }
+}
+
+/// What a scenario lets pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Allow {
+    pub(crate) duplicates: u64,
+    pub(crate) reordered: u64,
+    pub(crate) moved_beyond: u64,
+}
+
+/// What the checkers remember.
+#[derive(Debug, Default)]
+pub struct Checkers {
+    /// When any node last published routes.
+    pub(crate) routes_changed_at: Timestamp,
+    /// The last look at the whole mesh.
+    pub(crate) observed: Option<convergence::Observed>,
+    /// Since when all agree and nothing has changed, if they do.
+    pub(crate) calm_since: Option<Timestamp>,
+    pub(crate) allow: Allow,
+    /// Lines from each endpoint to each.
+    pub delivery: Delivery,
+    /// Endpoints that moved although their node stood.
+    pub moved_beyond: u64,
+    /// Copies that came to a node without a member while memberships were stale; harmless.
+    pub stale_copies: u64,
+}

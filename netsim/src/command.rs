@@ -1,0 +1,182 @@
+//! What the command line can ask for, and how it is answered.
+//!
+//! Exit codes: 0 all held, 1 the line or the scenario makes no sense, 2 a crash, 3 something happened that must not, 4
+//! something good did not happen in time.
+
+mod soak;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::play::{Options, Report, Verdict, play};
+use crate::scenario::{SHIPPED, Scenario};
+use crate::sim::Bug;
+use crate::soak::Ending;
+
+/// The line or the scenario makes no sense.
+const EXIT_USAGE: u8 = 1;
+/// The simulator or a core panicked.
+const EXIT_CRASH: u8 = 2;
+/// Something happened that must not.
+const EXIT_CORRECTNESS: u8 = 3;
+/// Something good did not happen in time.
+const EXIT_LIVENESS: u8 = 4;
+
+/// Simulates a mesh of Sealcast nodes with the product's own code, from scenarios and from seeds.
+#[derive(Parser, Debug)]
+#[command(name = "netsim", version)]
+pub struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Play a scenario: one that ships, by name, or a file.
+    Run {
+        /// A name that `netsim list` shows, or a path.
+        scenario: String,
+        /// Everything is drawn from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the report there as JSON as well; `-` for stdout instead of the table.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Tell on stderr what happens.
+        #[arg(long)]
+        trace: bool,
+        /// Plant a bug in the simulated shell, to see the checkers find it.
+        #[arg(long, value_name = "NAME", value_parser = bug)]
+        bug: Option<Bug>,
+    },
+    /// Run random worlds, one for each seed, until the seeds or the time are over.
+    Soak(soak::Soak),
+    /// Run one seed of a soak again.
+    Replay {
+        /// The seed.
+        seed: u64,
+        /// Tell on stderr what happens.
+        #[arg(long)]
+        trace: bool,
+        /// Plant a bug in the simulated shell.
+        #[arg(long, value_name = "NAME", value_parser = bug)]
+        bug: Option<Bug>,
+    },
+    /// Play a scenario with real programs.
+    Lab(crate::lab::Arguments),
+    /// Name the scenarios that ship.
+    List,
+}
+
+fn bug(name: &str) -> Result<Bug, String> {
+    Bug::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        format!("use one of {}", names.join(", "))
+    })
+}
+
+impl Line {
+    /// Does what was asked; the exit code says what came of it.
+    pub fn run(self) -> ExitCode {
+        let code = match self.command {
+            Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
+            Command::Soak(soak) => soak.run(),
+            Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
+            Command::Lab(arguments) => return crate::lab::run(&arguments),
+            Command::List => list(),
+        };
+        ExitCode::from(code)
+    }
+}
+
+/// Prints a line of results; a reader that has gone away is no fault.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug>) -> u8 {
+    let scenario = match Scenario::load(name) {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            eprintln!("netsim: {error}");
+            return EXIT_USAGE;
+        }
+    };
+    let nodes = scenario.nodes.len();
+    eprintln!("{}: {nodes} nodes, {} endpoints: {}", scenario.name, scenario.endpoints(), scenario.about);
+    let report = play(&scenario, Options { seed, bug, told });
+    let to_stdout = json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&report).expect("plain data of our own always serialises");
+        if to_stdout {
+            print(&text);
+        } else if let Err(error) = std::fs::write(&path, text + "\n") {
+            eprintln!("netsim: {}: {error}", path.display());
+            return EXIT_USAGE;
+        }
+    }
+    if !to_stdout {
+        show(&report);
+    }
+    code(report.verdict)
+}
+
+fn show(report: &Report) {
+    print(&report.line());
+    for figure in &report.figures {
+        let value = figure.value.map_or("-".to_owned(), |value| value.to_string());
+        let limit = figure.limit.map_or(String::new(), |limit| format!("  (at most {limit})"));
+        print(&format!("  {:<16} {value:>10}{limit}", figure.name));
+    }
+    for violation in &report.violations {
+        print(&format!("violated: {violation}"));
+    }
+    let verdict = match report.verdict {
+        Verdict::Held => "all held",
+        Verdict::Liveness => "something good did not happen in time",
+        Verdict::Correctness => "something happened that must not",
+    };
+    print(verdict);
+}
+
+fn replay(seed: u64, told: bool, bug: Option<Bug>) -> u8 {
+    match crate::soak::attempt(seed, bug, told) {
+        Ending::Reported(report) => {
+            show(&report);
+            code(report.verdict)
+        }
+        Ending::Crashed(what) => {
+            print(&format!("crash: {what}"));
+            EXIT_CRASH
+        }
+    }
+}
+
+fn list() -> u8 {
+    for (name, text) in SHIPPED {
+        match Scenario::parse(name, text) {
+            Ok(scenario) => print(&format!("{name:<20} {}", scenario.about)),
+            Err(error) => {
+                eprintln!("netsim: {error}");
+                return EXIT_USAGE;
+            }
+        }
+    }
+    0
+}
+
+const fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Held => 0,
+        Verdict::Liveness => EXIT_LIVENESS,
+        Verdict::Correctness => EXIT_CORRECTNESS,
+    }
+}
+
+/// Whether somebody watches: progress is shown on a terminal alone.
+fn watched() -> bool {
+    std::io::stderr().is_terminal() && std::io::stdout().is_terminal()
+}

@@ -1,0 +1,140 @@
+//! Endpoints, their attachments and the broker, on top of the simulated mesh: the product's endpoints with the null
+//! security layer, and the product's attachments.
+//!
+//! ```text
+//!  person   an endpoint with its shell: connects, says, keeps files
+//!  lines    connections between endpoints and nodes: windows, rates, resets
+//!  gateway  a node's side of them                 broker   sessions, tickets, placement
+//! ```
+//! Owns who is who in a run. Nothing here decides what a core would decide.
+
+mod broker;
+mod disk;
+mod gateway;
+mod lines;
+mod person;
+
+use std::collections::BTreeMap;
+
+use proto_spec::ticket::Role;
+use proto_spec::{NodeNumber, SenderNumber, SessionId, Timestamp};
+use sealcast_endpoint_core::session::{Call, CallFailure, CallId, CallReply};
+
+use crate::check::delivery::PersonId;
+use crate::sim::Random;
+
+pub(crate) use broker::Broker;
+pub(crate) use gateway::Gateway;
+pub use person::{Outcome, Part, Person};
+
+/// One connection of an endpoint, for as long as the run.
+pub(crate) type ConnId = u64;
+
+/// Where an endpoint is active.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stay {
+    /// The node.
+    pub node: NodeNumber,
+    /// Its process.
+    pub boot: u64,
+    /// Whether the node has given a reason to leave: it drains, stands still, or cannot be heard.
+    pub excused: bool,
+}
+
+/// What is going to happen to an endpoint or one of its connections.
+pub(crate) enum PeopleEvent {
+    /// An endpoint's timer.
+    Wake { who: PersonId },
+    /// An attempt to connect is over.
+    Connected { who: PersonId, attempt: u64, to: Option<(NodeNumber, u64)> },
+    /// Bytes reach a node.
+    ToNode { conn: ConnId, node: NodeNumber, bytes: Vec<u8> },
+    /// Bytes reach an endpoint.
+    ToPerson { conn: ConnId, bytes: Vec<u8> },
+    /// A connection's node may have something to do.
+    Node { conn: ConnId, node: NodeNumber },
+    /// An endpoint learns that a connection is gone.
+    PersonClosed { conn: ConnId },
+    /// A node learns that a connection is gone.
+    NodeClosed { conn: ConnId, node: NodeNumber },
+    /// A call reaches the broker.
+    Call { who: PersonId, call: Call },
+    /// Its answer reaches the endpoint.
+    Answer { who: PersonId, id: CallId, result: Result<CallReply, CallFailure> },
+    /// The time of a drain is over.
+    DrainEnds { node: NodeNumber, boot: u64 },
+    /// An endpoint begins.
+    Begin { who: PersonId },
+    /// A creator asks for a code for the next one.
+    Invite { who: PersonId, role: Role },
+    /// Somebody has typed a code.
+    Typed { session: usize, code: String },
+    /// An endpoint says its next line.
+    Say { who: PersonId, load: usize },
+    /// An endpoint sends its next file.
+    SendFile { who: PersonId, load: usize },
+    /// An endpoint's node sends a bare packet to its session.
+    Probe { who: PersonId, load: usize },
+}
+
+impl PeopleEvent {
+    /// The node that does something when it happens.
+    pub(crate) fn node(&self) -> Option<NodeNumber> {
+        match self {
+            PeopleEvent::ToNode { node, .. }
+            | PeopleEvent::Node { node, .. }
+            | PeopleEvent::NodeClosed { node, .. }
+            | PeopleEvent::DrainEnds { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+}
+
+/// Everybody and everything beside the mesh itself.
+#[derive(Default)]
+pub struct People {
+    /// The endpoints, in the order of the scenario.
+    pub(crate) persons: Vec<Person>,
+    pub(crate) gateways: BTreeMap<NodeNumber, Gateway>,
+    pub(crate) lines: BTreeMap<ConnId, lines::Line>,
+    pub(crate) broker: Broker,
+    /// Who has which number in which session.
+    pub(crate) numbers: BTreeMap<(SessionId, SenderNumber), PersonId>,
+    /// Things that endpoints do, by their place in the scenario.
+    pub(crate) loads: Vec<crate::scenario::Load>,
+    /// When time 0 of the scenario was, once it has been.
+    pub(crate) began_at: Option<Timestamp>,
+    pub(crate) random: Option<Random>,
+    pub(crate) files_done: u64,
+    pub(crate) files_failed: u64,
+    pub(crate) files_expected: u64,
+}
+
+impl People {
+    pub(crate) fn new(seed: u64) -> People {
+        People {
+            random: Some(Random::stream(seed, "people", 0)),
+            broker: Broker::new(seed),
+            ..People::default()
+        }
+    }
+
+    /// A node's side of its endpoints, if it has had any.
+    pub fn gateway(&self, node: NodeNumber) -> Option<&Gateway> {
+        self.gateways.get(&node)
+    }
+
+    /// Attachments at a node.
+    pub(crate) fn attachments_at(&self, node: NodeNumber) -> u32 {
+        self.gateways.get(&node).map_or(0, |gateway| gateway.registered() as u32)
+    }
+
+    pub(crate) fn load_reported(&mut self, now: Timestamp, from: NodeNumber, attachments: u32) {
+        self.broker.load_reported(now, from, attachments);
+    }
+
+    /// Chance of endpoints and users.
+    pub(crate) fn random(&mut self) -> &mut Random {
+        self.random.get_or_insert_with(|| Random::stream(0, "people", 0))
+    }
+}

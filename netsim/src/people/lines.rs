@@ -1,0 +1,402 @@
+//! Connections between endpoints and nodes: a window each way, the endpoint's line rate, resets.
+//!
+//! Bytes that were handed to the socket and have not arrived fill its window; when it is full, queues wait behind it.
+
+use std::time::Duration;
+
+use proto_spec::frame::{ControlFrame, PathHint};
+use proto_spec::lsa::DrainState;
+use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId};
+use sealcast_attach::config::WRITE_BATCH_BYTES;
+use sha2::{Digest as _, Sha256};
+
+use super::gateway::{Effect, Gateway};
+use super::{ConnId, PeopleEvent, broker};
+use crate::check::delivery::PersonId;
+use crate::sim::{Bug, Event, Lane, World};
+
+/// Bytes that a socket and the network take before the sender has to wait.
+const WINDOW: usize = 256 * 1024;
+/// Connections looked at in one go before the others' events come: bounds nothing, keeps one call short.
+const TURNS_MAX: usize = 1_000_000;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) who: PersonId,
+    pub(crate) node: NodeNumber,
+    /// The node's process.
+    pub(crate) boot: u64,
+    pub(crate) exporter: [u8; 32],
+    way: Duration,
+    to_node: Lane,
+    to_person: Lane,
+    /// Under way to the node, to the endpoint.
+    in_flight: [usize; 2],
+    person_open: bool,
+    node_open: bool,
+}
+
+impl World {
+    /// A connection stands at both ends.
+    pub(super) fn line_up(&mut self, who: PersonId, node: NodeNumber) -> ConnId {
+        let conn = self.next_id();
+        let exporter: [u8; 32] = Sha256::digest(conn.to_be_bytes()).into();
+        let way = self.network.access(self.people.persons[who].region, node);
+        let boot = self.hosts[&node].boot;
+        let line = Line {
+            who,
+            node,
+            boot,
+            exporter,
+            way,
+            to_node: Lane::default(),
+            to_person: Lane::default(),
+            in_flight: [0; 2],
+            person_open: true,
+            node_open: true,
+        };
+        self.people.lines.insert(conn, line);
+        let now = self.now_of(node);
+        let capacity = self.hosts[&node].config.capacity as usize;
+        let gateway = self.people.gateways.entry(node).or_insert_with(|| Gateway::new(node, capacity));
+        gateway.connect(now, conn, exporter);
+        self.wake_node(conn, node);
+        conn
+    }
+
+    /// The endpoint writes; what the window does not take stays with it.
+    pub(super) fn person_room(&self, conn: ConnId) -> usize {
+        self.people
+            .lines
+            .get(&conn)
+            .filter(|line| line.person_open)
+            .map_or(0, |line| WINDOW.saturating_sub(line.in_flight[0]))
+    }
+
+    pub(super) fn person_writes(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        let now = self.now;
+        let Some(way) = self.people.lines.get(&conn).map(|line| line.way) else { return };
+        let transit = self.network.jittered(way);
+        let Some(line) = self.people.lines.get_mut(&conn) else { return };
+        line.in_flight[0] += bytes.len();
+        let (at, node) = (line.to_node.send(now, bytes.len(), None, transit), line.node);
+        self.trace.event(now.0.as_nanos() as u64, conn);
+        self.trace.bytes(&bytes);
+        self.schedule_at(at, Event::People(PeopleEvent::ToNode { conn, node, bytes }));
+    }
+
+    pub(super) fn bytes_to_node(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(line) = self.people.lines.get_mut(&conn) else { return };
+        line.in_flight[0] = line.in_flight[0].saturating_sub(bytes.len());
+        let (who, node, open) = (line.who, line.node, line.node_open);
+        if open && self.is_current(conn) {
+            let now = self.now_of(node);
+            if let Some(gateway) = self.people.gateways.get_mut(&node) {
+                let authority = &self.authority;
+                gateway.receive(now, conn, bytes, &|frame, exporter, now| {
+                    broker::check(authority, frame, exporter, now)
+                });
+            }
+            self.after_gateway(node);
+        }
+        self.person_turn(who);
+    }
+
+    pub(super) fn bytes_to_person(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        let Some(line) = self.people.lines.get_mut(&conn) else { return };
+        line.in_flight[1] = line.in_flight[1].saturating_sub(bytes.len());
+        let (who, node, open) = (line.who, line.node, line.person_open);
+        if open {
+            self.person_receives(who, conn, bytes);
+        }
+        if self.is_current(conn) && self.is_awake(node) {
+            self.node_writes(conn);
+            self.after_gateway(node);
+        }
+    }
+
+    /// Whether a connection's process still runs.
+    fn is_current(&self, conn: ConnId) -> bool {
+        self.people.lines.get(&conn).is_some_and(|line| {
+            line.node_open
+                && self.hosts[&line.node].boot == line.boot
+                && self.hosts[&line.node].node.is_some()
+        })
+    }
+
+    /// Timers of a connection's node.
+    pub(super) fn node_turn(&mut self, conn: ConnId, node: NodeNumber) {
+        if !self.is_current(conn) {
+            return;
+        }
+        let now = self.now_of(node);
+        if let Some(gateway) = self.people.gateways.get_mut(&node) {
+            if gateway.deadline(now.mono, conn).is_none_or(|deadline| deadline > now.mono) {
+                return self.wake_node(conn, node);
+            }
+            let authority = &self.authority;
+            gateway.handle_timeout(now, conn, &|frame, exporter, now| {
+                broker::check(authority, frame, exporter, now)
+            });
+        }
+        self.after_gateway(node);
+        self.wake_node(conn, node);
+    }
+
+    fn wake_node(&mut self, conn: ConnId, node: NodeNumber) {
+        let Some(gateway) = self.people.gateways.get(&node) else { return };
+        if let Some(deadline) = gateway.deadline(self.now, conn) {
+            self.schedule_at(deadline, Event::People(PeopleEvent::Node { conn, node }));
+        }
+    }
+
+    /// Carries out what a gateway wants, and writes what waits.
+    pub(crate) fn after_gateway(&mut self, node: NodeNumber) {
+        for _ in 0..TURNS_MAX {
+            let Some(gateway) = self.people.gateways.get_mut(&node) else { return };
+            gateway.wake_for_credit();
+            let effects = gateway.take_effects();
+            let dirty = std::mem::take(&mut gateway.dirty);
+            if effects.is_empty() && dirty.is_empty() {
+                break;
+            }
+            for effect in effects {
+                self.gateway_effect(node, effect);
+            }
+            for conn in dirty {
+                let now = self.now_of(node);
+                if let Some(gateway) = self.people.gateways.get_mut(&node) {
+                    gateway.end_marked(now, conn);
+                    let authority = &self.authority;
+                    if gateway.deadline(now.mono, conn).is_some_and(|deadline| deadline <= now.mono) {
+                        gateway.handle_timeout(now, conn, &|frame, exporter, now| {
+                            broker::check(authority, frame, exporter, now)
+                        });
+                    }
+                    // What this made dirty is written now.
+                    gateway.dirty.remove(&conn);
+                }
+                self.node_writes(conn);
+                self.wake_node(conn, node);
+            }
+        }
+        self.check_bounds(node);
+    }
+
+    fn gateway_effect(&mut self, node: NodeNumber, effect: Effect) {
+        match effect {
+            Effect::Attached { session, entry } => {
+                self.attach(node, session, entry, true);
+            }
+            Effect::Detached { session, number, attach_seq } => {
+                self.detach_exactly(node, session, number, attach_seq);
+            }
+            Effect::Remote { session, egress, frames } => self.send_frames(node, session, egress, frames),
+            Effect::Handed { session, admitted_to } => {
+                self.check_endpoint_delivery(node, session, admitted_to);
+            }
+            Effect::Close { conn } => self.node_writes(conn),
+        }
+    }
+
+    /// One attachment of a number is gone; another one stays.
+    fn detach_exactly(
+        &mut self,
+        node: NodeNumber,
+        session: SessionId,
+        number: SenderNumber,
+        attach_seq: AttachSeq,
+    ) {
+        let held = self.hosts[&node].attached.get(&(session, number));
+        if held.is_some_and(|entry| entry.attach_seq == attach_seq) {
+            self.detach(node, session, number);
+        }
+    }
+
+    /// Moves bytes from a node's queues into the window.
+    fn node_writes(&mut self, conn: ConnId) {
+        loop {
+            let Some(line) = self.people.lines.get(&conn) else { return };
+            if !line.node_open {
+                return;
+            }
+            let (node, who, way) = (line.node, line.who, line.way);
+            let room = WINDOW.saturating_sub(line.in_flight[1]);
+            let now = self.now_of(node);
+            let Some(gateway) = self.people.gateways.get_mut(&node) else { return };
+            if room == 0 {
+                return gateway.blocked(now, conn);
+            }
+            let mut bytes = Vec::new();
+            gateway.take(now, conn, room.min(WRITE_BATCH_BYTES), &mut bytes);
+            if bytes.is_empty() {
+                if gateway.is_done(conn) {
+                    gateway.disconnect(conn, true);
+                    self.node_closes(conn);
+                }
+                return;
+            }
+            let rate = self.people.persons[who].downstream;
+            let transit = self.network.jittered(way);
+            let Some(line) = self.people.lines.get_mut(&conn) else { return };
+            line.in_flight[1] += bytes.len();
+            let at = line.to_person.send(now.mono, bytes.len(), rate, transit);
+            self.trace.event(now.mono.0.as_nanos() as u64, conn);
+            self.trace.bytes(&bytes);
+            self.schedule_at(at, Event::People(PeopleEvent::ToPerson { conn, bytes }));
+        }
+    }
+
+    /// The node's end is closed, behind all that it wrote.
+    fn node_closes(&mut self, conn: ConnId) {
+        let now = self.now;
+        let Some(line) = self.people.lines.get_mut(&conn) else { return };
+        line.node_open = false;
+        let at = line.to_person.send(now, 0, None, line.way);
+        self.schedule_at(at, Event::People(PeopleEvent::PersonClosed { conn }));
+    }
+
+    /// The endpoint's end is closed, behind all that it wrote.
+    pub(super) fn person_closes(&mut self, conn: ConnId) {
+        let now = self.now;
+        let Some(line) = self.people.lines.get_mut(&conn) else { return };
+        if !std::mem::replace(&mut line.person_open, false) {
+            return;
+        }
+        let (at, node) = (line.to_node.send(now, 0, None, line.way), line.node);
+        self.schedule_at(at, Event::People(PeopleEvent::NodeClosed { conn, node }));
+    }
+
+    pub(super) fn person_closed(&mut self, conn: ConnId) {
+        let Some(line) = self.people.lines.get_mut(&conn) else { return };
+        let (who, open) = (line.who, std::mem::replace(&mut line.person_open, false));
+        if open {
+            self.person_loses(who, conn);
+        }
+        self.forget_line(conn);
+    }
+
+    pub(super) fn node_closed(&mut self, conn: ConnId, node: NodeNumber) {
+        if self.is_current(conn) {
+            let leaves = !self.misbehaves(Bug::ForgetToLeave, 2);
+            if let Some(gateway) = self.people.gateways.get_mut(&node) {
+                gateway.disconnect(conn, leaves);
+            }
+            self.after_gateway(node);
+        }
+        if let Some(line) = self.people.lines.get_mut(&conn) {
+            line.node_open = false;
+        }
+        self.forget_line(conn);
+    }
+
+    fn forget_line(&mut self, conn: ConnId) {
+        if self.people.lines.get(&conn).is_some_and(|line| !line.person_open && !line.node_open) {
+            self.people.lines.remove(&conn);
+        }
+    }
+
+    /// A node's process is gone: its endpoints see resets.
+    pub(crate) fn people_of_the_dead(&mut self, node: NodeNumber) {
+        self.people.gateways.remove(&node);
+        let broken: Vec<(ConnId, Duration)> = self
+            .people
+            .lines
+            .iter_mut()
+            .filter(|(_, line)| line.node == node && line.node_open)
+            .map(|(conn, line)| {
+                line.node_open = false;
+                (*conn, line.way)
+            })
+            .collect();
+        for (conn, way) in broken {
+            self.schedule(way, Event::People(PeopleEvent::PersonClosed { conn }));
+        }
+        if self.misbehaves(Bug::MoveOthers, 1) {
+            let other = self.people.lines.iter().find(|(_, line)| {
+                line.node != node && line.node_open && line.person_open && self.is_awake(line.node)
+            });
+            if let Some(conn) = other.map(|(conn, _)| *conn) {
+                self.node_closes(conn);
+                let node = self.people.lines[&conn].node;
+                if let Some(gateway) = self.people.gateways.get_mut(&node) {
+                    gateway.disconnect(conn, true);
+                }
+                self.after_gateway(node);
+            }
+        }
+    }
+
+    /// The mesh's word about a session reaches the node's endpoints.
+    pub(crate) fn session_seen(&mut self, node: NodeNumber, session: SessionId) {
+        let now = self.now_of(node);
+        let Some(view) = self.hosts[&node].views.get(&session).cloned() else { return };
+        if let Some(gateway) = self.people.gateways.get_mut(&node) {
+            gateway.session_seen(now, session, &view);
+            self.after_gateway(node);
+        }
+    }
+
+    /// A path has changed: the session's endpoints here probe.
+    pub(crate) fn path_hint(&mut self, node: NodeNumber, session: SessionId, about: NodeNumber) {
+        let now = self.now_of(node);
+        let hint = ControlFrame::PathHint(PathHint { node: Some(about) });
+        if let Some(gateway) = self.people.gateways.get_mut(&node) {
+            gateway.tell_session(now, session, &hint);
+            self.after_gateway(node);
+        }
+    }
+
+    /// All nodes of a session know an attachment.
+    pub(crate) fn attachment_ready(
+        &mut self,
+        _node: NodeNumber,
+        _session: SessionId,
+        _number: SenderNumber,
+        _attach_seq: AttachSeq,
+    ) {
+    }
+
+    /// Frames that came over the mesh reach the members here.
+    pub(crate) fn deliver_frames(&mut self, at: NodeNumber, session: SessionId, frames: crate::sim::Frames) {
+        let now = self.now_of(at);
+        let stranger = self.misbehaves(Bug::DeliverToStranger, 5);
+        if let Some(gateway) = self.people.gateways.get_mut(&at) {
+            gateway.deliver(now, session, &frames);
+            if stranger {
+                gateway.hand_to_stranger(now, session, &frames);
+            }
+            self.after_gateway(at);
+        }
+    }
+
+    /// A node goes out of service: its endpoints are asked to go.
+    pub fn drain(&mut self, node: NodeNumber, within: Duration) {
+        if !self.is_awake(node) {
+            return;
+        }
+        let now = self.now_of(node);
+        self.input(node, sealcast_mesh::Input::Drain { within });
+        let serving = self.hosts.iter().filter(|(number, host)| {
+            **number != node && host.node.is_some() && host.drain == DrainState::Serving
+        });
+        let addresses = serving.map(|(number, _)| crate::sim::address(*number)).take(3).collect();
+        if let Some(gateway) = self.people.gateways.get_mut(&node) {
+            gateway.drain_all(now, within.as_millis() as u32, addresses);
+            self.after_gateway(node);
+        }
+        self.excuse(node);
+        let boot = self.hosts[&node].boot;
+        self.schedule(within, Event::People(PeopleEvent::DrainEnds { node, boot }));
+    }
+
+    pub(super) fn drain_ends(&mut self, node: NodeNumber, boot: u64) {
+        if self.hosts[&node].boot == boot && self.hosts[&node].drain != DrainState::Serving {
+            if let Some(gateway) = self.people.gateways.get_mut(&node) {
+                gateway.end_all();
+            }
+            self.after_gateway(node);
+        }
+    }
+}

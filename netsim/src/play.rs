@@ -1,0 +1,437 @@
+//! Plays a scenario: brings the mesh up, lets everybody join, runs workload and faults by the scenario's clock, and says
+//! what came of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proto_spec::lsa::DrainState;
+use proto_spec::mesh::Revocations;
+use proto_spec::{NodeNumber, Timestamp};
+use sealcast_mesh::{Input, Wired};
+use serde::Serialize;
+
+use crate::check::delivery::at_percent;
+use crate::check::{Allow, Property, Violation};
+use crate::scenario::{Fault, Scenario};
+use crate::sim::{Bug, Plan, World};
+
+/// The mesh may take this long to come up.
+const FORMING_MAX: Duration = Duration::from_secs(180);
+/// A session's endpoints may take this long to join, each.
+const JOINING_MAX: Duration = Duration::from_secs(60);
+/// What is under way when the scenario ends is waited for.
+const LATE_MAX: Duration = Duration::from_secs(60);
+/// The whole mesh is looked at this often.
+const LOOK: Duration = Duration::from_millis(100);
+/// Nodes start within this of each other.
+const STARTS_MS: u64 = 500;
+
+/// How a scenario is played.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Everything is drawn from it.
+    pub seed: u64,
+    /// A planted bug, to prove the checkers.
+    pub bug: Option<Bug>,
+    /// Whether to tell on stderr what happens.
+    pub told: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Report {
+    /// The scenario, or what else was run.
+    pub name: String,
+    /// The seed.
+    pub seed: u64,
+    /// This program's version.
+    pub version: &'static str,
+    /// `debug` or `release`.
+    pub profile: &'static str,
+    /// The fold of everything that happened, in hexadecimal.
+    pub trace: String,
+    /// Events that were folded.
+    pub events: u64,
+    /// How long it took by its own clock, in milliseconds.
+    pub simulated_ms: u64,
+    /// Figures, in the order of their names in docs/SCENARIOS.md.
+    pub figures: Vec<Figure>,
+    /// What did not hold.
+    pub violations: Vec<String>,
+    /// Which exit code they ask for.
+    pub verdict: Verdict,
+}
+
+/// A figure with its limit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Figure {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value; `None` if there was nothing to measure.
+    pub value: Option<u64>,
+    /// The scenario's limit.
+    pub limit: Option<u64>,
+}
+
+/// What a run says of the product.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything held.
+    Held,
+    /// Something good did not happen in time.
+    Liveness,
+    /// Something happened that must not.
+    Correctness,
+}
+
+impl Verdict {
+    /// The verdict over these violations.
+    pub fn of(violations: &[Violation]) -> Verdict {
+        let one = |violation: &Violation| {
+            if violation.property.is_liveness() { Verdict::Liveness } else { Verdict::Correctness }
+        };
+        violations.iter().map(one).max().unwrap_or(Verdict::Held)
+    }
+}
+
+/// The profile that this program was built in.
+pub const fn profile() -> &'static str {
+    if cfg!(debug_assertions) { "debug" } else { "release" }
+}
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Report {
+    /// One line: seed, version, profile, trace.
+    pub fn line(&self) -> String {
+        let Report { name, seed, version, profile, trace, events, .. } = self;
+        format!("{name}: seed {seed}, netsim {version} {profile}, trace {trace} over {events} events")
+    }
+}
+
+/// Plays a scenario with one seed.
+pub fn play(scenario: &Scenario, options: Options) -> Report {
+    let mut player = Player::new(scenario, options);
+    player.run();
+    player.report()
+}
+
+struct Player<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    began: Timestamp,
+    /// Nodes that end when they are drained.
+    draining: BTreeSet<NodeNumber>,
+    revocations: u64,
+    agreed: bool,
+    converge: Duration,
+    fault_times: Vec<Timestamp>,
+    ended: Timestamp,
+}
+
+impl<'a> Player<'a> {
+    fn new(scenario: &'a Scenario, options: Options) -> Player<'a> {
+        let mut world = World::new(Plan::of(scenario, options.seed));
+        world.bug = options.bug;
+        world.told = options.told;
+        world.checkers.allow = Allow {
+            duplicates: scenario.checks.duplicates,
+            reordered: scenario.checks.reordered,
+            moved_beyond: scenario.checks.moved_beyond,
+        };
+        Player {
+            scenario,
+            world,
+            began: Timestamp::ZERO,
+            draining: BTreeSet::new(),
+            revocations: 0,
+            agreed: false,
+            converge: Duration::ZERO,
+            fault_times: Vec::new(),
+            ended: Timestamp::ZERO,
+        }
+    }
+
+    fn run(&mut self) {
+        if !self.form() || !self.join() {
+            self.ended = self.world.now;
+            return;
+        }
+        self.began = self.world.now;
+        self.world.begin_loads(self.scenario);
+        if self.world.bug == Some(Bug::AcceptStaleLsa) {
+            let victim = self.world.numbers()[0];
+            self.world.replay(victim);
+        }
+        for timed in &self.scenario.faults {
+            self.run_until(self.began + timed.at);
+            self.fault_times.push(self.world.now);
+            self.fault(&timed.fault);
+        }
+        self.run_until(self.began + self.scenario.duration);
+        self.ended = self.world.now;
+        let late = self.ended + LATE_MAX;
+        while self.world.now < late && self.is_awaited() {
+            self.run_until(self.world.now + LOOK);
+        }
+        self.settle();
+        self.judge();
+    }
+
+    /// The mesh comes up and agrees.
+    fn form(&mut self) -> bool {
+        for number in self.world.numbers() {
+            self.world.start(number);
+            let wait = self.world.random.range(0, STARTS_MS / self.world.hosts.len() as u64 + 1);
+            self.world.run_for(Duration::from_millis(wait));
+        }
+        let whole = |world: &World| world.groups().len() == 1 && world.disagreement().is_none();
+        while self.world.now < Timestamp(FORMING_MAX) {
+            self.world.run_for(LOOK);
+            if whole(&self.world) {
+                return true;
+            }
+        }
+        let why = self.world.disagreement().unwrap_or_else(|| "it is in parts".to_owned());
+        self.world.violated(Property::Convergence, format!("the mesh did not come up: {why}"));
+        false
+    }
+
+    /// Everybody joins its session.
+    fn join(&mut self) -> bool {
+        self.world.populate(self.scenario);
+        let most = self.scenario.sessions.iter().map(|session| session.endpoints.len()).max().unwrap_or(0);
+        let end = self.world.now + JOINING_MAX * most.max(1) as u32;
+        while self.world.now < end {
+            if self.world.people.persons.iter().all(|person| person.member) && self.world.observe() {
+                return true;
+            }
+            self.world.run_for(LOOK);
+        }
+        let missing = self.world.people.persons.iter().filter(|person| !person.member);
+        let names: Vec<String> = missing.take(5).map(|person| person.name.clone()).collect();
+        if names.is_empty() && self.scenario.sessions.is_empty() {
+            return true;
+        }
+        let what = format!("not everybody became a member, among them {}", names.join(", "));
+        self.world.violated(Property::Convergence, what);
+        false
+    }
+
+    fn run_until(&mut self, end: Timestamp) {
+        while self.world.now < end {
+            let next = (self.world.now + LOOK).min(end);
+            self.world.run_until(next);
+            self.look();
+        }
+    }
+
+    /// Looks at the whole mesh, and lets drained nodes end.
+    fn look(&mut self) {
+        let agree = self.world.observe();
+        if agree && !self.agreed {
+            self.converge = self.converge.max(self.world.now.since(self.world.changed_at));
+        }
+        self.agreed = agree;
+        for number in self.draining.clone() {
+            if self.world.hosts[&number].may_stop {
+                self.draining.remove(&number);
+                self.world.kill(number);
+            }
+        }
+    }
+
+    /// Whether something is still under way that will be waited for.
+    fn is_awaited(&self) -> bool {
+        let people = &self.world.people;
+        self.world.checkers.delivery.missing().next().is_some()
+            || people.files_done + people.files_failed < people.files_expected
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        let world = &mut self.world;
+        world.tell(|| format!("fault: {fault:?}"));
+        self.agreed = false;
+        match fault {
+            Fault::Kill(nodes) => nodes.iter().for_each(|number| world.kill(*number)),
+            Fault::Stop(nodes) => nodes.iter().for_each(|number| world.pause(*number)),
+            Fault::Continue(nodes) => nodes.iter().for_each(|number| world.resume(*number)),
+            Fault::Restart(nodes) => {
+                for number in nodes {
+                    self.draining.remove(number);
+                    world.kill(*number);
+                    world.start(*number);
+                }
+            }
+            Fault::Drain { nodes, within } => {
+                for number in nodes {
+                    self.draining.insert(*number);
+                    world.drain(*number, *within);
+                }
+            }
+            Fault::Undrain(nodes) => {
+                for number in nodes {
+                    self.draining.remove(number);
+                    world.input(*number, Input::Undrain);
+                }
+            }
+            Fault::Revoke(nodes) => {
+                self.revocations += 1;
+                let names: Vec<[u8; 32]> =
+                    nodes.iter().map(|number| world.hosts[number].identity.certificate).collect();
+                let list = Revocations { number: self.revocations, list: names.concat() };
+                let revoked: BTreeSet<[u8; 32]> = names.into_iter().collect();
+                nodes.iter().for_each(|number| world.excuse(*number));
+                let at = world.live().into_iter().find(|number| !nodes.contains(number));
+                if let Some(at) = at {
+                    world.input(at, Input::Revocations { list: Wired(list), revoked });
+                }
+            }
+            Fault::Partition(sides) => {
+                for (index, side) in sides.iter().enumerate() {
+                    for other in sides[index + 1..].iter().flatten() {
+                        side.iter().for_each(|node| world.set_cut(*node, *other, true));
+                    }
+                }
+            }
+            Fault::Silence { from, to } => {
+                for speaker in from {
+                    to.iter().for_each(|listener| world.set_silence(*speaker, *listener, true));
+                }
+            }
+            Fault::Heal => world.heal(),
+            Fault::Reset(a, b) => world.reset(*a, *b),
+            Fault::Loss { between, percent } => {
+                pairs(between).for_each(|(a, b)| world.network.set_loss(a, b, *percent));
+            }
+            Fault::Delay { between, by } => {
+                pairs(between).for_each(|(a, b)| world.network.set_delay(a, b, *by));
+            }
+            Fault::Slow { session, endpoint, downstream_kib_s } => {
+                for key in self.scenario.meant(session.as_deref(), Some(endpoint)) {
+                    world.set_downstream(key, downstream_kib_s.map(|rate| rate * 1_024));
+                }
+            }
+            Fault::Clock { nodes, offset_ms } => {
+                for number in nodes {
+                    if let Some(host) = world.hosts.get_mut(number) {
+                        host.wall_offset_ms = *offset_ms;
+                    }
+                }
+            }
+        }
+    }
+
+    /// In the end all agree, unless the scenario leaves the mesh broken.
+    fn settle(&mut self) {
+        let broken = !self.world.network.muted().is_empty()
+            || self.world.hosts.values().any(|host| host.paused || host.drain != DrainState::Serving);
+        if !broken && let Ok(after) = self.world.converge() {
+            self.converge = self.converge.max(after);
+        }
+    }
+
+    /// Holds what came of it against the scenario's limits.
+    fn judge(&mut self) {
+        let (lost, names) = self.lost();
+        let checks = self.scenario.checks;
+        let mut found = Vec::new();
+        if lost > checks.lost {
+            found.push((Property::Delivery, format!("{lost} lines did not arrive: {names}")));
+        }
+        let left: Vec<String> = self
+            .world
+            .people
+            .persons
+            .iter()
+            .filter(|person| !person.member)
+            .map(|person| match &person.over {
+                Some(over) => format!("{} ({}: {})", person.name, over.reason, over.text),
+                None => person.name.clone(),
+            })
+            .collect();
+        if left.len() as u64 > checks.departed {
+            let names = left.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            found.push((Property::Delivery, format!("{} are no members in the end: {names}", left.len())));
+        }
+        for figure in self.figures() {
+            let over = figure.value.zip(figure.limit).is_some_and(|(value, limit)| value > limit);
+            let known =
+                matches!(figure.name, "lost" | "departed" | "duplicates" | "reordered" | "moved_beyond");
+            if over && !known {
+                let (value, limit) = (figure.value.unwrap_or(0), figure.limit.unwrap_or(0));
+                let property =
+                    if figure.name == "converge_ms" { Property::Convergence } else { Property::Delivery };
+                found.push((property, format!("{} is {value}, at most {limit} is allowed", figure.name)));
+            }
+        }
+        for (property, what) in found {
+            self.world.violated(property, what);
+        }
+    }
+
+    fn lost(&self) -> (u64, String) {
+        let missing: Vec<_> = self.world.checkers.delivery.missing().collect();
+        let name = |who: usize| self.world.people.persons[who].name.as_str();
+        let told = missing
+            .iter()
+            .take(3)
+            .map(|(from, to, count)| format!("{count} of {} to {}", name(*from), name(*to)));
+        (missing.iter().map(|(_, _, count)| count).sum(), told.collect::<Vec<_>>().join(", "))
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let (checks, checkers) = (self.scenario.checks, &self.world.checkers);
+        let people = &self.world.people;
+        let mut pauses: Vec<u64> = Vec::new();
+        for (index, from) in self.fault_times.iter().enumerate() {
+            let to = self.fault_times.get(index + 1).copied().unwrap_or(self.ended);
+            pauses.extend(checkers.delivery.gaps(*from, to).iter().map(|gap| gap.pause.as_millis() as u64));
+        }
+        pauses.sort_unstable();
+        let departed = people.persons.iter().filter(|person| !person.member).count() as u64;
+        let unfinished = people.files_expected.saturating_sub(people.files_done);
+        let figure = |name, value: Option<u64>, limit| Figure { name, value, limit };
+        vec![
+            figure("said", Some(checkers.delivery.handed_over()), None),
+            figure("delivered", Some(checkers.delivery.delivered()), None),
+            figure("lost", Some(self.lost().0), Some(checks.lost)),
+            figure("duplicates", Some(checkers.delivery.duplicates), Some(checks.duplicates)),
+            figure("reordered", Some(checkers.delivery.reordered), Some(checks.reordered)),
+            figure("departed", Some(departed), Some(checks.departed)),
+            figure("files_done", Some(people.files_done), None),
+            figure("files_failed", Some(unfinished), Some(checks.files_failed)),
+            figure("moved_beyond", Some(checkers.moved_beyond), Some(checks.moved_beyond)),
+            figure("gap_p99_ms", at_percent(&pauses, 99).copied(), checks.gap_p99_ms),
+            figure("gap_max_ms", pauses.last().copied(), checks.gap_max_ms),
+            figure(
+                "latency_p99_ms",
+                checkers.delivery.latency(99).map(|latency| latency.as_millis() as u64),
+                checks.latency_p99_ms,
+            ),
+            figure("converge_ms", Some(self.converge.as_millis() as u64), checks.converge_ms),
+        ]
+    }
+
+    fn report(self) -> Report {
+        let violations = &self.world.violations;
+        Report {
+            name: self.scenario.name.clone(),
+            seed: self.world.plan.seed,
+            version: VERSION,
+            profile: profile(),
+            trace: format!("{:016x}", self.world.trace.hash()),
+            events: self.world.trace.events(),
+            simulated_ms: self.world.now.0.as_millis() as u64,
+            figures: self.figures(),
+            violations: violations.iter().map(Violation::to_string).collect(),
+            verdict: Verdict::of(violations),
+        }
+    }
+}
+
+fn pairs(nodes: &[NodeNumber]) -> impl Iterator<Item = (NodeNumber, NodeNumber)> + '_ {
+    nodes.iter().enumerate().flat_map(|(index, a)| nodes[index + 1..].iter().map(|b| (*a, *b)))
+}
