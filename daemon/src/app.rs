@@ -32,7 +32,8 @@ use crate::http::{self, Operators};
 use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, Places, local};
 use crate::material::Material;
 use crate::metrics::{DataPlane, Metrics};
-use crate::rpc::{self, Backend, NodeFacts, Parts};
+use crate::revocations::{self, Revocations};
+use crate::rpc::{self, Backend, BrokerParts, Lone, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
 
@@ -91,7 +92,9 @@ struct Swapped {
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
     verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
     /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
-    broker: BrokerKey,
+    broker: Option<BrokerKey>,
+    /// What none of the above may bring back.
+    revocations: Arc<Revocations>,
 }
 
 /// Where a node listens, once bound.
@@ -133,11 +136,16 @@ impl Node {
         };
         let local = bind_socket(&config.admin_socket())?;
         let tap = options.tap.as_deref().map(Tap::create).transpose()?;
-        let store = SledStore::open(&state.path().join("store"))?;
+        let trust = Arc::new(ArcSwap::from_pointee(material.trust.clone()));
+        let revocations =
+            Revocations::open(state.path().join(revocations::FILE), Arc::clone(&trust), clock);
+        let revocations = Arc::new(revocations);
 
         let metrics = Metrics::new();
         metrics.certificate_ends("node", material.node.not_after.seconds());
-        metrics.certificate_ends("broker", material.broker.not_after.seconds());
+        if let Some(broker) = &material.broker {
+            metrics.certificate_ends("broker", broker.identity.not_after.seconds());
+        }
         let health = Arc::new(Health::default());
         let verifier = Arc::new(ArcSwap::from_pointee(material.verifier.clone()));
         let gateway = Gateway::new(config.limits.clone(), Arc::clone(&verifier), clock, tap);
@@ -153,26 +161,38 @@ impl Node {
             mesh: config.identity.mesh.clone(),
             host: config.node.public_host.clone(),
             ports: public_ports,
+            failure_domain: String::new(),
             listeners: listeners(&endpoints, admin.as_ref())?,
             certificate_expires: material.node.not_after,
+            drain_within: config.drain_deadline(),
         };
         let swapped = Swapped {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
-            trust: Arc::new(ArcSwap::from_pointee(material.trust.clone())),
-            verifier,
-            broker: BrokerKey::new(&material.broker)?,
+            trust,
+            verifier: Arc::clone(&verifier),
+            broker: material.broker.as_ref().map(|broker| BrokerKey::new(&broker.identity)).transpose()?,
+            revocations: Arc::clone(&revocations),
+        };
+        let broker = match material.broker {
+            None => None,
+            Some(broker) => Some(BrokerParts {
+                signer: broker.signer,
+                store: SledStore::open(&state.path().join("store"))?,
+                limit_calls: options.limit_calls,
+            }),
         };
         let backend = Backend::start(Parts {
-            material,
-            store,
+            broker,
+            mesh: Arc::new(Lone::new(material.number)),
+            revocations,
+            verifier,
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             clock,
             rng,
             facts,
-            limit_calls: options.limit_calls,
         });
         let node = Node {
             backend: Arc::new(backend.await?),
@@ -278,6 +298,7 @@ impl Node {
                 metrics: Arc::clone(&metrics),
                 tls: Arc::clone(&material.admin_tls),
                 trust: Arc::clone(&material.trust),
+                revocations: Arc::clone(&material.revocations),
                 grpc: admin_calls.clone(),
                 permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
                 tasks: connections.clone(),
@@ -413,7 +434,8 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
             swapped.endpoint_tls.store(material.endpoint_tls);
             swapped.admin_tls.store(material.admin_tls);
             swapped.trust.store(Arc::new(material.trust));
-            swapped.verifier.store(Arc::new(material.verifier.and(swapped.broker)));
+            let verifier = swapped.broker.into_iter().fold(material.verifier, |all, own| all.and(own));
+            swapped.verifier.store(Arc::new(verifier.without(&swapped.revocations.revoked())));
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
         }
         Err(error) => {
@@ -528,7 +550,7 @@ mod tests {
     async fn a_reload_keeps_the_running_brokers_tickets_good() {
         let folder = tempfile::tempdir().unwrap();
         let node = crate::dev::tests::node(folder.path()).await;
-        let running = node.material.broker.certificate();
+        let running = node.material.broker.unwrap().certificate();
         let pki = folder.path().join("pki");
         let read = |name: &str| std::fs::read(pki.join(name)).unwrap();
         let mesh = node.config.identity.mesh.parse().unwrap();

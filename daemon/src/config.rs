@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are errors. Every error names the file, the line and the key. Never opens a port and never writes.
 
+mod mesh;
 mod place;
 
 use std::net::SocketAddr;
@@ -11,12 +12,16 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use mesh::Mesh;
 pub use place::Place;
 
 /// Largest configuration file in bytes: ours has below 100 lines.
 const CONFIG_LENGTH_MAX: u64 = 256 * 1024;
 /// Listeners of one kind: IPv4 and IPv6 on three ports, and a few more.
 const LISTENERS_MAX: usize = 16;
+
+/// Program and version, as nodes tell each other.
+pub const SOFTWARE: &str = concat!("relayd ", env!("CARGO_PKG_VERSION"));
 
 /// A node's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,10 +31,14 @@ pub struct Config {
     pub node: Node,
     /// Keys and certificates.
     pub identity: IdentityFiles,
-    /// The embedded broker.
-    pub broker: BrokerFiles,
+    /// The embedded broker; absent: the node hands its endpoints' calls to a node with one.
+    #[serde(default)]
+    pub broker: Option<BrokerFiles>,
     /// Addresses to listen on.
     pub listen: Listen,
+    /// Other nodes.
+    #[serde(default)]
+    pub mesh: Mesh,
     /// Bounds of attachments.
     #[serde(default)]
     pub limits: sealcast_attach::config::Limits,
@@ -109,6 +118,9 @@ pub struct Listen {
     /// Administration over mutual TLS; absent: none.
     #[serde(default)]
     pub admin: Option<SocketAddr>,
+    /// Other nodes of the mesh, over mutual TLS; absent: a mesh of one.
+    #[serde(default)]
+    pub trunk: Option<SocketAddr>,
 }
 
 fn default_ops() -> SocketAddr {
@@ -284,10 +296,11 @@ impl Config {
             &mut self.identity.ca,
             &mut self.identity.certificate,
             &mut self.identity.key,
-            &mut self.broker.certificate,
-            &mut self.broker.key,
         ];
-        for path in paths.into_iter().chain(&mut self.broker.trusted).chain(&mut self.listen.admin_socket) {
+        let broker = self.broker.iter_mut().flat_map(|broker| {
+            [&mut broker.certificate, &mut broker.key].into_iter().chain(&mut broker.trusted)
+        });
+        for path in paths.into_iter().chain(broker).chain(&mut self.listen.admin_socket) {
             *path = folder.join(&*path);
         }
     }
@@ -325,8 +338,9 @@ impl Config {
                 format!("{} is not a loopback address: health and metrics need no password", self.listen.ops),
             );
         }
-        let tcp: Vec<SocketAddr> =
-            self.listen.endpoints.iter().copied().chain([self.listen.ops]).chain(self.listen.admin).collect();
+        let tcp =
+            self.listen.endpoints.iter().copied().chain([self.listen.ops]).chain(self.listen.admin);
+        let tcp: Vec<SocketAddr> = tcp.chain(self.listen.trunk).collect();
         for (index, address) in tcp.iter().enumerate() {
             if address.port() != 0 && tcp[..index].contains(address) {
                 return wrong("listen", format!("{address} is named twice: give each listener its own port"));
@@ -353,6 +367,9 @@ impl Config {
         }
         if let Err(problem) = self.limits.validate() {
             return wrong("limits", problem);
+        }
+        if let Err((key, problem)) = self.mesh.check(self.listen.trunk) {
+            return wrong(key, problem);
         }
         if self.log.level.parse::<tracing_subscriber::filter::targets::Targets>().is_err() {
             return wrong(
@@ -420,6 +437,9 @@ mod tests {
                 "connections.grpc_address_connections_max",
             ),
             ("ops = \"127.0.0.1:8201\"", "ops = \"127.0.0.1:8201\"\nadmin = \"127.0.0.1:8201\"", "listen"),
+            ("ops = \"127.0.0.1:8201\"", "ops = \"127.0.0.1:8201\"\ntrunk = \"127.0.0.1:8201\"", "listen"),
+            ("links_max = 16", "links_max = 99", "mesh.links_max"),
+            ("seeds = []", "seeds = [\"relay-2.example.org\"]", "mesh.seeds"),
         ];
         for (from, to, key) in cases {
             let text = GOOD.replace(from, to);

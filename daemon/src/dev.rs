@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::app::{Node, Options, Signals, seeded};
 use crate::clock::Clock;
 use crate::config::{
-    BrokerFiles, Config, Connections, Drain, IdentityFiles, Listen, Log, LogFormat, Node as NodeConfig,
+    BrokerFiles, Config, Connections, Drain, IdentityFiles, Listen, Log, LogFormat, Mesh, Node as NodeConfig,
     Source,
 };
 use crate::rpc::Fault;
@@ -309,17 +309,19 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
             certificate: pki.join("node-1.pem"),
             key: pki.join("node-1.key"),
         },
-        broker: BrokerFiles {
+        broker: Some(BrokerFiles {
             certificate: pki.join("broker-1.pem"),
             key: pki.join("broker-1.key"),
             trusted: Vec::new(),
-        },
+        }),
         listen: Listen {
             endpoints: args.ports.iter().map(|port| loopback(*port)).collect(),
             ops: loopback(args.ops_port),
             admin_socket: None,
             admin: None,
+            trunk: None,
         },
+        mesh: Mesh::default(),
         limits,
         connections: Connections {
             grpc_address_connections_max: Connections::default().grpc_connections_max,

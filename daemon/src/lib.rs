@@ -15,6 +15,7 @@ pub mod logging;
 pub mod material;
 pub mod metrics;
 pub mod overlay;
+pub mod revocations;
 pub mod rpc;
 pub mod state;
 pub mod store;

@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::config::Connections;
 use crate::gateway::{self, AcceptPermit, Gateway};
 use crate::metrics::{Accepted, Metrics};
+use crate::revocations::Revocations;
 use crate::tls::{self, Metered};
 
 pub use grpc::{Caller, Exporter, GrpcStream, Transport};
@@ -195,6 +196,8 @@ pub struct AdminIntake {
     pub tls: tls::Current,
     /// Who signs administrators' certificates.
     pub trust: Arc<arc_swap::ArcSwap<sealcast_trust::MeshTrust>>,
+    /// What the mesh CA has taken back.
+    pub revocations: Arc<Revocations>,
     /// gRPC connections go there.
     pub grpc: mpsc::Sender<GrpcStream>,
     /// One permit a connection, handshakes included.
@@ -223,7 +226,11 @@ async fn admin_connection(
     };
     tls.get_mut().0.lift();
     let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
-    let identity = match intake.trust.load().verify(chain, intake.clock.now().wall) {
+    let verified = intake.trust.load().verify(chain, intake.clock.now().wall);
+    let identity = match verified.and_then(|identity| {
+        let revoked = intake.revocations.names(&identity.certificate);
+        if revoked { Err(sealcast_trust::CertError::Revoked) } else { Ok(identity) }
+    }) {
         Ok(identity) => identity,
         Err(error) => {
             tracing::info!(reason = error.label(), "an administrator's certificate is refused");

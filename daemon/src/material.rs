@@ -11,7 +11,7 @@ use sealcast_trust::{
 };
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{BrokerFiles, Config, ConfigError};
 use crate::tls::{self, TlsError};
 
 /// Everything read from the files that a configuration names.
@@ -23,16 +23,25 @@ pub struct Material {
     pub trust: MeshTrust,
     /// The node's certificate as verified.
     pub node: Identity,
-    /// The broker's certificate as verified.
-    pub broker: Identity,
-    /// Signs tickets and checkpoints.
-    pub signer: BrokerSigner,
+    /// The broker, at nodes that have one.
+    pub broker: Option<BrokerMaterial>,
     /// Checks tickets: this broker's key and those of the brokers trusted beside it.
     pub verifier: Verifier,
+    /// The node's chain and key as read: for TLS between nodes and the signatures of the overlay.
+    pub node_files: tls::Identity,
     /// TLS towards endpoints.
     pub endpoint_tls: Arc<ServerConfig>,
     /// TLS towards administrators.
     pub admin_tls: Arc<ServerConfig>,
+}
+
+/// A broker's certificate and key.
+#[derive(Debug)]
+pub struct BrokerMaterial {
+    /// The certificate as verified.
+    pub identity: Identity,
+    /// Signs tickets and checkpoints.
+    pub signer: BrokerSigner,
 }
 
 /// Why the files cannot be used.
@@ -84,25 +93,40 @@ impl Material {
             return Err(config.wrong("node.public_host", problem).into());
         }
 
-        let broker = broker_identity(config, &trust, &config.broker.certificate, "broker.certificate", now)?;
-        private(config, "broker.key", &config.broker.key)?;
-        let key_problem =
-            |why: String| config.wrong("broker.key", format!("{}: {why}", config.broker.key.display()));
-        let pem = std::fs::read(&config.broker.key).map_err(|error| key_problem(error.to_string()))?;
-        let signing_key = key::signing_key_from_pem(&pem).map_err(|error| key_problem(error.to_string()))?;
-        let signer =
-            BrokerSigner::new(&broker, signing_key).map_err(|error| key_problem(error.to_string()))?;
-
-        let mut brokers = vec![broker_key(config, &broker, "broker.certificate")?];
-        for path in &config.broker.trusted {
-            let identity = broker_identity(config, &trust, path, "broker.trusted", now)?;
-            brokers.push(broker_key(config, &identity, "broker.trusted")?);
-        }
+        let mut brokers = Vec::new();
+        let broker = match &config.broker {
+            None => None,
+            Some(files) => {
+                let broker = read_broker(config, &trust, files, now)?;
+                brokers.push(broker_key(config, &broker.identity, "broker.certificate")?);
+                for path in &files.trusted {
+                    let identity = broker_identity(config, &trust, path, "broker.trusted", now)?;
+                    brokers.push(broker_key(config, &identity, "broker.trusted")?);
+                }
+                Some(broker)
+            }
+        };
         let verifier = Verifier::new(config.identity.mesh.as_str(), brokers);
         let endpoint_tls = tls::endpoint_config(&files)?;
         let admin_tls = tls::admin_config(&files, &ca)?;
-        Ok(Material { number, trust, node, broker, signer, verifier, endpoint_tls, admin_tls })
+        Ok(Material { number, trust, node, broker, verifier, node_files: files, endpoint_tls, admin_tls })
     }
+}
+
+fn read_broker(
+    config: &Config,
+    trust: &MeshTrust,
+    files: &BrokerFiles,
+    now: WallTime,
+) -> Result<BrokerMaterial, MaterialError> {
+    let identity = broker_identity(config, trust, &files.certificate, "broker.certificate", now)?;
+    private(config, "broker.key", &files.key)?;
+    let key_problem = |why: String| config.wrong("broker.key", format!("{}: {why}", files.key.display()));
+    let pem = std::fs::read(&files.key).map_err(|error| key_problem(error.to_string()))?;
+    let signing_key = key::signing_key_from_pem(&pem).map_err(|error| key_problem(error.to_string()))?;
+    let signer =
+        BrokerSigner::new(&identity, signing_key).map_err(|error| key_problem(error.to_string()))?;
+    Ok(BrokerMaterial { identity, signer })
 }
 
 fn broker_identity(

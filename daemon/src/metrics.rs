@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use proto_spec::trunk::TrunkRefusal;
 use proto_spec::{Refusal, TrafficClass};
 use sealcast_attach::{ClassCount, DropReason};
 
@@ -85,6 +86,24 @@ impl Accepted {
     }
 }
 
+/// Which way something went on a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TrunkDirection {
+    /// From the neighbour.
+    In,
+    /// To the neighbour.
+    Out,
+}
+
+impl TrunkDirection {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
 /// A label whose values are ours.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Fixed(&'static str);
@@ -126,6 +145,11 @@ struct ClassLabel {
 struct DropLabel {
     class: Fixed,
     reason: Fixed,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct DirectionLabel {
+    direction: Fixed,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -173,6 +197,14 @@ pub struct Metrics {
     drops: Family<DropLabel, Count>,
     certificate_expiry: Family<CertificateLabel, Gauge>,
     ready: Gauge,
+    trunks: Gauge,
+    trunk_refusals: Family<ReasonLabel, Count>,
+    trunk_refusals_by: Family<ReasonLabel, Count>,
+    trunk_ends: Family<ReasonLabel, Count>,
+    trunk_frames: Family<ClassLabel, Count>,
+    trunk_bytes: Family<ClassLabel, Count>,
+    trunk_drops: Family<DropLabel, Count>,
+    trunk_messages_dropped: Family<DirectionLabel, Count>,
     /// Two scrapes at once would interleave what they copy.
     scrape: Mutex<()>,
 }
@@ -198,6 +230,14 @@ impl Metrics {
             drops: Family::default(),
             certificate_expiry: Family::default(),
             ready: Gauge::default(),
+            trunks: Gauge::default(),
+            trunk_refusals: Family::default(),
+            trunk_refusals_by: Family::default(),
+            trunk_ends: Family::default(),
+            trunk_frames: Family::default(),
+            trunk_bytes: Family::default(),
+            trunk_drops: Family::default(),
+            trunk_messages_dropped: Family::default(),
             scrape: Mutex::new(()),
             registry: Registry::default(),
         };
@@ -232,6 +272,7 @@ impl Metrics {
             metrics.certificate_expiry.clone(),
         );
         registry.register("ready", "1 while the node takes new attachments", metrics.ready.clone());
+        metrics.register_trunks(&mut registry);
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: Fixed(env!("CARGO_PKG_VERSION")) }).set(1);
         registry.register("build_info", "Version of this program", build);
@@ -239,6 +280,86 @@ impl Metrics {
             let _ = metrics.connections.get_or_create(&OutcomeLabel { outcome: Fixed(outcome.label()) });
         }
         Arc::new(Metrics { registry, ..metrics })
+    }
+
+    fn register_trunks(&self, registry: &mut Registry) {
+        registry.register("trunks", "Trunks whose link is up", self.trunks.clone());
+        registry.register(
+            "trunk_refusals",
+            "Connections of other nodes that this one refused, by reason",
+            self.trunk_refusals.clone(),
+        );
+        registry.register(
+            "trunk_refusals_by_others",
+            "Connections that other nodes refused this one, by reason",
+            self.trunk_refusals_by.clone(),
+        );
+        registry.register("trunk_ends", "Trunks that went down, by reason", self.trunk_ends.clone());
+        registry.register(
+            "trunk_frames",
+            "Data frames on trunks by class and direction",
+            self.trunk_frames.clone(),
+        );
+        registry.register_with_unit(
+            "trunk_frames",
+            "Bytes of data frames on trunks by class and direction",
+            Unit::Bytes,
+            self.trunk_bytes.clone(),
+        );
+        registry.register(
+            "trunk_dropped_frames",
+            "Frames dropped at the queues of trunks by class and reason",
+            self.trunk_drops.clone(),
+        );
+        registry.register(
+            "trunk_dropped_messages",
+            "Messages between nodes dropped for want of room by direction",
+            self.trunk_messages_dropped.clone(),
+        );
+        for refusal in TrunkRefusal::ALL {
+            let _ = self.trunk_refusals.get_or_create(&ReasonLabel { reason: Fixed(refusal.label()) });
+        }
+    }
+
+    /// How many trunks have their link up.
+    pub fn trunks(&self, count: usize) {
+        self.trunks.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// This node refuses another's connection \[TRK-5\].
+    pub fn trunk_refused(&self, reason: TrunkRefusal) {
+        self.trunk_refusals.get_or_create(&ReasonLabel { reason: Fixed(reason.label()) }).inc();
+    }
+
+    /// Another node refuses this one's; `None` where it gave no reason.
+    pub fn trunk_refused_by(&self, reason: Option<TrunkRefusal>) {
+        let reason = Fixed(reason.map_or("unspecified", TrunkRefusal::label));
+        self.trunk_refusals_by.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A trunk went down; `reason` is a name of ours.
+    pub fn trunk_ended(&self, reason: &'static str) {
+        self.trunk_ends.get_or_create(&ReasonLabel { reason: Fixed(reason) }).inc();
+    }
+
+    /// Data frames went over a trunk.
+    pub fn trunk_traffic(&self, class: TrafficClass, direction: TrunkDirection, frames: u64, bytes: u64) {
+        let label = ClassLabel { class: Fixed(class.name()), direction: Fixed(direction.label()) };
+        self.trunk_frames.get_or_create(&label).inc_by(frames);
+        self.trunk_bytes.get_or_create(&label).inc_by(bytes);
+    }
+
+    /// Data frames were dropped at a trunk's queue.
+    pub fn trunk_dropped(&self, class: TrafficClass, reason: DropReason, frames: u64) {
+        let label = DropLabel { class: Fixed(class.name()), reason: Fixed(reason.label()) };
+        self.trunk_drops.get_or_create(&label).inc_by(frames);
+    }
+
+    /// A message between nodes found no room.
+    pub fn trunk_message_dropped(&self, direction: TrunkDirection) {
+        self.trunk_messages_dropped
+            .get_or_create(&DirectionLabel { direction: Fixed(direction.label()) })
+            .inc();
     }
 
     /// Counts what became of a connection.

@@ -3,6 +3,7 @@
 //! TLS 1.3 alone, AES-128-GCM first, X25519 with ML-KEM-768 preferred, no resumption, no early data, no key log.
 //! Never decides who may do what: identities are read from certificates by the trust crate.
 
+pub mod mesh;
 mod metered;
 
 use std::path::{Path, PathBuf};

@@ -7,13 +7,44 @@
 //! ```
 //! Never decides whom to be linked with, what a message means or where a packet goes: that is the overlay's core.
 
+mod accept;
+mod behaviour;
+pub mod config;
+mod data;
+mod dial;
+mod handler;
+mod hub;
+mod neighbor;
+mod protocol;
+mod refusals;
+mod swarm;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use proto_spec::egress::TrunkHeader;
+use proto_spec::trunk::TrunkRefusal;
 use proto_spec::{NodeNumber, Timestamp};
-use sealcast_attach::Run;
-use sealcast_mesh::CloseReason;
+use sealcast_attach::{Limits, NodeMemory, Run};
+use sealcast_mesh::{CloseReason, Input};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::metrics::{Metrics, TrunkDirection};
+use crate::tls::mesh::{CurrentMesh, Purpose};
+
+pub use config::Settings;
+use accept::Doors;
+use hub::Hub;
+use swarm::{Order, Owner};
 
 /// Takes what comes over the data connections.
 pub trait Arrivals: Send + Sync + 'static {
@@ -60,35 +91,148 @@ pub struct TrunkStatus {
     pub dropped: u64,
 }
 
-/// All trunks of a node. Cheap to clone.
+/// Everything that trunks are made of.
+pub struct Parts {
+    /// The port for other nodes, bound.
+    pub listener: TcpListener,
+    /// What the operator set.
+    pub settings: Settings,
+    /// What the node presents and trusts; may be swapped at any time.
+    pub tls: CurrentMesh,
+    /// This node.
+    pub number: NodeNumber,
+    /// The mesh's name.
+    pub mesh: String,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Where the overlay hears of links and messages. `LinkUp` and `LinkDown` wait for a place in it; messages and round
+    /// trips are dropped when it is full.
+    pub inputs: mpsc::Sender<Input>,
+    /// Where packets go.
+    pub arrivals: Arc<dyn Arrivals>,
+    /// Where gRPC connections of other nodes go; one that finds no place is refused.
+    pub calls: mpsc::Sender<PeerConnection>,
+    /// Bounds of attachments, as the classes' credits.
+    pub limits: Arc<Limits>,
+    /// What all queues of the node hold.
+    pub memory: Arc<NodeMemory>,
+    /// Ends it all; trunks say so first.
+    pub stop: CancellationToken,
+    /// Every task, to be waited for after `stop`.
+    pub tasks: TaskTracker,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// All trunks of a node. Cheap to clone. The default has none: a mesh of one.
 #[derive(Clone, Debug, Default)]
-pub struct Trunks {}
+pub struct Trunks {
+    hub: Option<Arc<Hub>>,
+}
 
 impl Trunks {
+    /// Serves the port and whoever is dialled, until [`Parts::stop`].
+    ///
+    /// # Errors
+    /// The certificate's key or the trunk address cannot be used, or multicast DNS cannot be had.
+    pub fn start(parts: Parts) -> io::Result<Trunks> {
+        let (orders, orders_end) = mpsc::channel(config::ORDERS_MAX);
+        let (control, incoming) = mpsc::channel(config::INCOMING_MAX);
+        let Parts { listener, calls, tasks, stop, .. } = parts;
+        let hub = Arc::new(Hub::new(
+            hub::Shared {
+                number: parts.number,
+                mesh: parts.mesh,
+                settings: parts.settings,
+                clock: parts.clock,
+                tls: parts.tls,
+                metrics: parts.metrics,
+                inputs: parts.inputs,
+                arrivals: parts.arrivals,
+                limits: parts.limits,
+                memory: parts.memory,
+                stop: stop.clone(),
+            },
+            orders,
+        ));
+        let owner = Owner::new(Arc::clone(&hub), incoming, orders_end, TaskTracker::new())?;
+        tasks.spawn(owner.run());
+        let doors = Doors::new(Arc::clone(&hub), control, calls, tasks.clone());
+        tasks.spawn(accept::serve(listener, Arc::new(doors), stop));
+        Ok(Trunks { hub: Some(hub) })
+    }
+
     /// Tries to reach a node; `None` for whoever answers there.
-    pub fn dial(&self, _peer: Option<NodeNumber>, _addresses: Vec<String>) {}
+    pub fn dial(&self, peer: Option<NodeNumber>, addresses: Vec<String>) {
+        if let Some(hub) = &self.hub {
+            // The overlay asks again until there is a link.
+            let _ = hub.orders.try_send(Order::Dial { peer, addresses });
+        }
+    }
 
     /// Ends a trunk, and says why to the other side.
-    pub fn close(&self, _peer: NodeNumber, _reason: CloseReason) {}
+    pub fn close(&self, peer: NodeNumber, reason: CloseReason) {
+        if let Some(hub) = &self.hub {
+            hub.close(peer, refusal_of(reason));
+        }
+    }
 
     /// Sends a `MeshMessage` on the control connection; dropped and counted if there is none or its queue is full.
-    pub fn send(&self, _to: NodeNumber, _message: Vec<u8>) {}
+    pub fn send(&self, to: NodeNumber, message: Vec<u8>) {
+        let Some(hub) = &self.hub else { return };
+        let sent = hub.link(to).is_some_and(|neighbor| neighbor.send(message));
+        if !sent {
+            hub.metrics.trunk_message_dropped(TrunkDirection::Out);
+        }
+    }
 
-    /// Queues one copy of a run for a neighbour; `false` if there is no trunk to it (the caller counts the drop).
-    pub fn push(&self, _now: Timestamp, _to: NodeNumber, _header: &TrunkHeader, _run: Run) -> bool {
-        false
+    /// Queues one copy of a run for a neighbour; `false` if there is no trunk to it (the caller counts the drop). What a
+    /// full queue drops is counted here.
+    pub fn push(&self, _now: Timestamp, to: NodeNumber, header: &TrunkHeader, run: Run) -> bool {
+        let Some(hub) = &self.hub else { return false };
+        hub.with_link(to, |neighbor| neighbor.data.push(header, run)).is_some()
     }
 
     /// Opens a gRPC connection to a node at one of its trunk addresses, over mutual TLS.
     ///
     /// # Errors
     /// The system's, or TLS's: the node's certificate is another's, revoked, of another mesh.
-    pub async fn call(&self, _to: NodeNumber, _addresses: &[String]) -> io::Result<PeerConnection> {
-        Err(io::Error::new(io::ErrorKind::NotConnected, "this node has no trunks"))
+    pub async fn call(&self, to: NodeNumber, addresses: &[String]) -> io::Result<PeerConnection> {
+        let Some(hub) = &self.hub else {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "this node has no trunks"));
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the node names no trunk address");
+        for address in addresses {
+            match dial::connect(hub, address, Purpose::Calls, Some(to)).await {
+                Ok(dialled) => return Ok(PeerConnection { peer: to, stream: Box::new(dialled.stream) }),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
     }
 
     /// Every trunk that is up, ascending by neighbour.
     pub fn status(&self) -> Vec<TrunkStatus> {
-        Vec::new()
+        self.hub.as_ref().map(|hub| hub.status()).unwrap_or_default()
+    }
+}
+
+/// What the other end is told.
+const fn refusal_of(reason: CloseReason) -> TrunkRefusal {
+    match reason {
+        CloseReason::Own => TrunkRefusal::Own,
+        CloseReason::NotAllowed => TrunkRefusal::NotAllowed,
+        CloseReason::TooMany => TrunkRefusal::TooMany,
+        CloseReason::Surplus => TrunkRefusal::Surplus,
+        CloseReason::NumberInUse => TrunkRefusal::NumberInUse,
+        CloseReason::Cloned => TrunkRefusal::Cloned,
+        CloseReason::Revoked => TrunkRefusal::Revoked,
+        CloseReason::Misbehaved => TrunkRefusal::Misbehaved,
     }
 }

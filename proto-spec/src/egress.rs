@@ -1,6 +1,6 @@
-//! Egress sets and the header of a data frame between nodes \[EGR-1\]: which nodes a packet is for.
+//! Egress sets and the header of data frames between nodes \[EGR-1\]: which nodes a packet is for.
 //!
-//! `hop_limit8 | ingress16 | count8 | count x node16 | session[16] | data frame`. Form only; who gets a copy is
+//! `hop_limit8 | ingress16 | count8 | count x node16 | session[16] | data frames`. Form only; who gets a copy is
 //! `sealcast-mesh`'s.
 
 use smallvec::SmallVec;
@@ -77,7 +77,7 @@ impl Wire for EgressSet {
     }
 }
 
-/// What stands before a data frame on a trunk.
+/// What stands before a run of data frames on a trunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrunkHeader {
     /// Hops that the packet may still make, at most [`HOP_LIMIT`].

@@ -2,7 +2,8 @@
 //! `sealcast-trust`'s, flooding is `sealcast-mesh`'s.
 //!
 //! `version8 | node16 | incarnation64 | sequence64 | instance64 | issued64 | chain[32] | roles8 | drain8 | capacity32 |
-//! wire_min16 | wire_max16 | software | region | failure_domain | count8 addresses | count8 links | signature[64]`
+//! wire_min16 | wire_max16 | software | region | failure_domain | count8 addresses | count8 trunk addresses |
+//! count8 links | signature[64]`
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub const LSA_VERSION: u8 = 1;
 pub const LSA_LINKS_MAX: usize = 32;
 /// Addresses for endpoints that one LSA may list.
 pub const LSA_ADDRESSES_MAX: usize = 8;
+/// Addresses for other nodes that one LSA may list: IPv4 and IPv6, inside and outside.
+pub const LSA_TRUNK_ADDRESSES_MAX: usize = 4;
 /// A host name with its port.
 pub const LSA_ADDRESS_LENGTH_MAX: usize = 260;
 /// Region, failure domain, software version.
@@ -23,10 +26,10 @@ pub const LSA_TEXT_LENGTH_MAX: usize = 64;
 /// A whole LSA in bytes.
 pub const LSA_LENGTH_MAX: usize = FIXED_LENGTH
     + 3 * (2 + LSA_TEXT_LENGTH_MAX)
-    + LSA_ADDRESSES_MAX * (2 + LSA_ADDRESS_LENGTH_MAX)
+    + (LSA_ADDRESSES_MAX + LSA_TRUNK_ADDRESSES_MAX) * (2 + LSA_ADDRESS_LENGTH_MAX)
     + LSA_LINKS_MAX * 4;
 
-const FIXED_LENGTH: usize = 1 + 2 + 8 + 8 + 8 + 8 + 32 + 1 + 1 + 4 + 2 + 2 + 1 + 1 + 64;
+const FIXED_LENGTH: usize = 1 + 2 + 8 + 8 + 8 + 8 + 32 + 1 + 1 + 4 + 2 + 2 + 1 + 1 + 1 + 64;
 const LABEL: &[u8] = b"sealcast lsa 1";
 const ROLES_KNOWN: u8 = Roles::BROKER.0 | Roles::GATEWAY.0;
 
@@ -139,6 +142,8 @@ pub struct LsaBody {
     pub failure_domain: String,
     /// Where endpoints reach it, as `host:port`.
     pub addresses: Vec<String>,
+    /// Where other nodes reach it, as `host:port`; none if it takes no trunks.
+    pub trunk_addresses: Vec<String>,
     /// Its links that may carry traffic, ascending by neighbour.
     pub links: Vec<LsaLink>,
 }
@@ -156,6 +161,8 @@ impl Wire for LsaBody {
     fn encode(&self, out: &mut Vec<u8>) {
         assert!(self.links.len() <= LSA_LINKS_MAX, "an LSA of {} links", self.links.len());
         assert!(self.addresses.len() <= LSA_ADDRESSES_MAX, "an LSA of {} addresses", self.addresses.len());
+        let trunk_addresses = self.trunk_addresses.len();
+        assert!(trunk_addresses <= LSA_TRUNK_ADDRESSES_MAX, "an LSA of {trunk_addresses} trunk addresses");
         out.push(LSA_VERSION);
         self.node.encode(out);
         self.version.encode(out);
@@ -168,8 +175,10 @@ impl Wire for LsaBody {
         for text in [&self.software, &self.region, &self.failure_domain] {
             put_var(out, text.as_bytes());
         }
-        out.push(self.addresses.len() as u8);
-        self.addresses.iter().for_each(|address| put_var(out, address.as_bytes()));
+        for addresses in [&self.addresses, &self.trunk_addresses] {
+            out.push(addresses.len() as u8);
+            addresses.iter().for_each(|address| put_var(out, address.as_bytes()));
+        }
         out.push(self.links.len() as u8);
         for link in &self.links {
             link.neighbor.encode(out);
@@ -197,10 +206,8 @@ impl Wire for LsaBody {
         let mut text = |what| Ok::<_, DecodeError>(reader.text(what, LSA_TEXT_LENGTH_MAX)?.to_owned());
         let (software, region, failure_domain) =
             (text("software")?, text("region")?, text("failure domain")?);
-        let addresses = counted(reader, "addresses of an LSA", LSA_ADDRESSES_MAX)?;
-        let addresses = (0..addresses)
-            .map(|_| Ok(reader.text("address", LSA_ADDRESS_LENGTH_MAX)?.to_owned()))
-            .collect::<Result<_, DecodeError>>()?;
+        let endpoint_addresses = addresses(reader, "addresses of an LSA", LSA_ADDRESSES_MAX)?;
+        let trunk_addresses = addresses(reader, "trunk addresses of an LSA", LSA_TRUNK_ADDRESSES_MAX)?;
         let count = counted(reader, "links of an LSA", LSA_LINKS_MAX)?;
         let mut links: Vec<LsaLink> = Vec::with_capacity(count);
         for _ in 0..count {
@@ -223,10 +230,16 @@ impl Wire for LsaBody {
             software,
             region,
             failure_domain,
-            addresses,
+            addresses: endpoint_addresses,
+            trunk_addresses,
             links,
         })
     }
+}
+
+fn addresses(reader: &mut Reader<'_>, what: &'static str, limit: usize) -> Result<Vec<String>, DecodeError> {
+    let count = counted(reader, what, limit)?;
+    (0..count).map(|_| Ok(reader.text("address", LSA_ADDRESS_LENGTH_MAX)?.to_owned())).collect()
 }
 
 /// `count8`, at most `limit`.
@@ -278,6 +291,7 @@ mod tests {
             region: "r".repeat(text),
             failure_domain: "f".repeat(text),
             addresses: vec!["a".repeat(LSA_ADDRESS_LENGTH_MAX); addresses],
+            trunk_addresses: vec!["t".repeat(LSA_ADDRESS_LENGTH_MAX); addresses.min(LSA_TRUNK_ADDRESSES_MAX)],
             links: (1..=links as u16)
                 .map(|neighbor| LsaLink { neighbor: NodeNumber::new(neighbor).unwrap(), cost: 10 })
                 .collect(),

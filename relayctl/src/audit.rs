@@ -112,7 +112,7 @@ fn actor(actor: &Actor) -> String {
 
 async fn verify_node(brokers: &[PathBuf], global: &Global) -> Result<(), Failure> {
     let mut client: Client = connect(global).await?;
-    let mesh = client.show_node(request(ShowNodeRequest {})).await?.into_inner().mesh;
+    let mesh = client.show_node(request(ShowNodeRequest { node_number: 0 })).await?.into_inner().mesh;
     let message = TailAuditRequest { from_index: 1, follow: false, last: 0 };
     let mut records = client.tail_audit(message).await?.into_inner();
     // A chain is checked record by record, so that it may be longer than memory.

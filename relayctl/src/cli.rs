@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Administers Sealcast relay nodes: keys and certificates, accounts, sessions, audit.
+/// Administers Sealcast relay nodes: keys and certificates, mesh, accounts, sessions, audit.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 denied, 5 unreachable, 6 partly done.
 #[derive(Debug, Parser)]
@@ -73,9 +73,15 @@ pub(crate) enum Command {
     /// Support sessions
     #[command(subcommand)]
     Session(Session),
-    /// The node that answers
+    /// Relay nodes: the one that answers, and the others by their numbers
     #[command(subcommand)]
     Node(Node),
+    /// The nodes together: links, ways, how well they are backed up
+    #[command(subcommand)]
+    Mesh(Mesh),
+    /// Where endpoints are sent, and why
+    #[command(subcommand)]
+    Placement(Placement),
     /// What was done by whom
     #[command(subcommand)]
     Audit(Audit),
@@ -101,6 +107,29 @@ pub(crate) enum Pki {
     /// A certificate and its key
     #[command(subcommand)]
     Issue(Issue),
+    /// A certificate anew, for the same key, identity and names; the old one is kept in old/ and stays good until its end
+    Renew {
+        /// The certificate, such as pki/node-1.pem; its key lies beside it
+        certificate: PathBuf,
+        /// Days of validity
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=1825))]
+        days: u32,
+        #[command(flatten)]
+        dir: PkiDir,
+    },
+    /// Takes certificates back: writes the next revocation list, and publishes it if --socket or --address names a node
+    Revoke {
+        /// A certificate's file, or `node N`, `broker N`, `admin NAME` for all that the folder holds of it
+        #[arg(required = true, num_args = 1..=2, value_name = "FILE | KIND NAME")]
+        what: Vec<String>,
+        #[command(flatten)]
+        dir: PkiDir,
+    },
+    /// Puts the newest revocation list in force at a node, which floods it
+    Publish {
+        #[command(flatten)]
+        dir: PkiDir,
+    },
     /// What certificates say: one file's, or all of the folder
     Show {
         /// A PEM file
@@ -255,8 +284,67 @@ pub(crate) enum Session {
 /// `relayctl node`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
-    /// State, listeners, traffic and refusals
-    Show,
+    /// All nodes of the mesh
+    List,
+    /// State, listeners, traffic, refusals and trunks
+    Show {
+        /// Another node's number
+        number: Option<u16>,
+    },
+    /// Takes a node out of service: its endpoints move, nothing is lost
+    Drain {
+        /// Another node's number
+        number: Option<u16>,
+        /// Seconds that it may take; absent: as its configuration says
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        within: Option<u64>,
+    },
+    /// Puts it back into service
+    Undrain {
+        /// Another node's number
+        number: Option<u16>,
+    },
+}
+
+/// `relayctl mesh`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mesh {
+    /// Nodes, links, backups, trunks and alarms
+    Status,
+    /// A picture of it
+    Graph {
+        /// Write it as SVG to this file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
+    /// The ways from the node that answers, hop by hop
+    Trace {
+        /// To a node's number, or to all nodes of a session's id
+        to: String,
+    },
+    /// The mesh as JSON, for the simulator
+    Export {
+        /// Into this file; absent: to standard output
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// `relayctl placement`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Placement {
+    /// The last placements with their reasons, or what one would be
+    Explain {
+        /// As for a joiner of this session
+        #[arg(long, value_name = "ID")]
+        session: Option<String>,
+        /// As for an endpoint that measures this round trip in milliseconds; again for more
+        #[arg(long = "from", value_name = "HOST[:PORT]:MS")]
+        from: Vec<String>,
+        /// As for a new session without any round trip
+        #[arg(long)]
+        new: bool,
+    },
 }
 
 /// `relayctl audit`.

@@ -5,17 +5,21 @@ mod audit;
 mod cli;
 mod connect;
 mod failure;
+mod graph;
+mod mesh;
 mod node;
 mod output;
 mod pki;
+mod placement;
 mod prompt;
+mod revoke;
 mod session;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Pki};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Pki(Pki::Revoke { what, dir }) => blocking(revoke::revoke(&what, &dir.dir, &cli.global)),
+        Command::Pki(Pki::Publish { dir }) => blocking(revoke::publish(&dir.dir, &cli.global)),
         Command::Pki(command) => pki::run(&command, &cli.global),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "relayctl", &mut std::io::stdout());
@@ -41,6 +47,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Account(command) => blocking(account::run(command, &cli.global)),
         Command::Session(command) => blocking(session::run(command, &cli.global)),
+        Command::Mesh(command) => blocking(mesh::run(command, &cli.global)),
+        Command::Placement(command) => blocking(placement::run(command, &cli.global)),
         Command::Node(command) => blocking(node::run(command, &cli.global)),
         Command::Audit(command) => blocking(audit::run(command, &cli.global)),
     }

@@ -76,7 +76,7 @@ async fn show(id: &str, global: &Global) -> Result<(), Failure> {
     about.push(row, to_json(&session));
     about.print_one(global.output)?;
     if !matches!(global.output, Format::Table | Format::Wide) {
-        return Ok(());
+        return answered(&session);
     }
     println!();
     let mut members = Table::new(&["member", "role", "state", "node", "account"], &[]);
@@ -92,7 +92,41 @@ async fn show(id: &str, global: &Global) -> Result<(), Failure> {
         println!();
         traffic_table(&session.traffic).print(global.output)?;
     }
-    Ok(())
+    if session.parts.len() > 1 {
+        println!();
+        part_table(&session.parts).print(global.output)?;
+    }
+    answered(&session)
+}
+
+/// Part of the truth is told as such.
+fn answered(session: &rpc::Session) -> Result<(), Failure> {
+    if session.unanswered.is_empty() {
+        return Ok(());
+    }
+    let nodes: Vec<String> = session.unanswered.iter().map(u32::to_string).collect();
+    Err(Failure::partial(format!(
+        "node {} carries the session too and did not answer: see `relayctl mesh status`",
+        nodes.join(", ")
+    )))
+}
+
+/// Bytes from and to endpoints, by node and class.
+fn part_table(parts: &[rpc::SessionPart]) -> Table {
+    let mut table = Table::new(&["node", "class", "in", "out", "dropped"], &[]);
+    for part in parts {
+        for class in part.traffic.iter().filter(|class| class.frames_in + class.frames_out > 0) {
+            let row = vec![
+                part.node_number.to_string(),
+                class.class.clone(),
+                bytes(class.bytes_in),
+                bytes(class.bytes_out),
+                class.dropped.to_string(),
+            ];
+            table.push(row, Value::Null);
+        }
+    }
+    table
 }
 
 fn state(session: &rpc::Session) -> &'static str {
@@ -153,5 +187,14 @@ fn to_json(session: &rpc::Session) -> Value {
         "created_ms": session.created_ms, "ended_ms": session.ended_ms, "state": state(session),
         "joinable": session.joinable, "members": members,
         "traffic": session.traffic.iter().map(traffic_json).collect::<Vec<_>>(),
+        "nodes": session.nodes, "unanswered": session.unanswered,
+        "parts": session.parts.iter().map(part_json).collect::<Vec<_>>(),
+    })
+}
+
+fn part_json(part: &rpc::SessionPart) -> Value {
+    json!({
+        "node": part.node_number,
+        "traffic": part.traffic.iter().map(traffic_json).collect::<Vec<_>>(),
     })
 }

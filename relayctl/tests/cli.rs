@@ -115,6 +115,36 @@ fn account() -> rpc::Account {
     }
 }
 
+fn mesh() -> rpc::Mesh {
+    let node = |node_number, next_hop, reachable| rpc::MeshNode {
+        node_number,
+        reachable,
+        drain: "serving".into(),
+        roles: vec!["gateway".into()],
+        failure_domain: format!("rack {node_number}"),
+        capacity: 100,
+        next_hop,
+        cost_us: 11_000 * next_hop,
+        software: "relayd test".into(),
+        addresses: vec![format!("n{node_number}.example:8200")],
+        load: (node_number == 7).then(|| rpc::NodeLoad { attachments: 3, ..Default::default() }),
+        ..Default::default()
+    };
+    rpc::Mesh {
+        mesh: "test".into(),
+        node_number: 7,
+        taken_ms: 1_700_000_000_000,
+        nodes: vec![node(7, 0, true), node(8, 8, true), node(9, 0, false)],
+        links: vec![
+            rpc::MeshLink { a: 7, b: 8, rtt_us: 10_000, agreed: true },
+            rpc::MeshLink { a: 8, b: 9, rtt_us: 10_000, agreed: false },
+        ],
+        alarms: vec![rpc::MeshAlarm { time_ms: 1_700_000_000_000, sentence: "node 9 runs twice".into() }],
+        not_backed: 1,
+        ..Default::default()
+    }
+}
+
 fn records() -> Vec<rpc::AuditRecord> {
     let mut head = Head::genesis("test");
     (1..=3)
@@ -178,19 +208,113 @@ impl Admin for Scripted {
     async fn list_sessions(&self, _: Request<rpc::ListSessionsRequest>) -> Answer<rpc::ListSessionsReply> {
         Ok(Response::new(rpc::ListSessionsReply::default()))
     }
-    async fn show_session(&self, _: Request<rpc::SessionRequest>) -> Answer<rpc::Session> {
-        Err(Status::not_found("there is no such session"))
+    async fn show_session(&self, request: Request<rpc::SessionRequest>) -> Answer<rpc::Session> {
+        let session_id = request.into_inner().session_id;
+        if session_id[0] == 0 {
+            return Err(Status::not_found("there is no such session"));
+        }
+        let member = |number, state: &str, node_number| rpc::SessionMember {
+            number,
+            role: rpc::MemberRole::Customer as i32,
+            state: state.into(),
+            node_number,
+            account: String::new(),
+        };
+        let traffic = |bytes_in| {
+            vec![rpc::ClassTraffic { class: "bulk".into(), frames_in: 1, bytes_in, ..Default::default() }]
+        };
+        let part = |node_number, bytes_in| rpc::SessionPart {
+            node_number,
+            members: Vec::new(),
+            traffic: traffic(bytes_in),
+        };
+        Ok(Response::new(rpc::Session {
+            session_id,
+            members: vec![member(1, "active", 7), member(1, "standby", 8), member(2, "away", 0)],
+            traffic: traffic(4_096),
+            nodes: vec![7, 8, 9],
+            parts: vec![part(7, 1_024), part(8, 3_072)],
+            unanswered: vec![9],
+            ..Default::default()
+        }))
     }
     async fn close_session(&self, _: Request<rpc::SessionRequest>) -> Answer<rpc::CloseSessionReply> {
         Ok(Response::new(rpc::CloseSessionReply {}))
     }
-    async fn show_node(&self, _: Request<rpc::ShowNodeRequest>) -> Answer<rpc::Node> {
-        Ok(Response::new(rpc::Node {
+    async fn show_node(&self, request: Request<rpc::ShowNodeRequest>) -> Answer<rpc::Node> {
+        match request.into_inner().node_number {
+            number @ (0 | 7) => Ok(Response::new(rpc::Node {
+                node_number: 7,
+                mesh: "test".into(),
+                state: "ready".into(),
+                drain: "serving".into(),
+                trunks: vec![rpc::Trunk { node_number: number + 2, rtt_us: 12_300, ..Default::default() }],
+                ..Default::default()
+            })),
+            9 => Err(Status::unavailable("node 9 cannot be reached (no connection within 2 s)")),
+            _ => Err(Status::not_found("there is no such node in this mesh: see `relayctl node list`")),
+        }
+    }
+    async fn drain_node(&self, request: Request<rpc::DrainNodeRequest>) -> Answer<rpc::DrainNodeReply> {
+        let rpc::DrainNodeRequest { node_number, within_ms } = request.into_inner();
+        assert_eq!(within_ms, if node_number == 2 { 90_000 } else { 0 });
+        let node_number = if node_number == 0 { 7 } else { node_number };
+        Ok(Response::new(rpc::DrainNodeReply { node_number, drain: "draining".into() }))
+    }
+    async fn undrain_node(&self, _: Request<rpc::UndrainNodeRequest>) -> Answer<rpc::DrainNodeReply> {
+        Err(Status::permission_denied("this needs the role network-admin: ask an administrator"))
+    }
+    async fn show_mesh(&self, _: Request<rpc::ShowMeshRequest>) -> Answer<rpc::Mesh> {
+        Ok(Response::new(mesh()))
+    }
+    async fn show_route(&self, request: Request<rpc::ShowRouteRequest>) -> Answer<rpc::ShowRouteReply> {
+        let request = request.into_inner();
+        let hop = rpc::Hop { from: 7, next: 8, backup: 9, protection: "node".into(), cost_us: 24_000 };
+        let known = rpc::Way { destination: 8, hops: vec![hop] };
+        let lost = rpc::Way { destination: 9, hops: Vec::new() };
+        let ways = match request.node_number {
+            8 => vec![known],
+            9 => vec![lost],
+            _ if !request.session_id.is_empty() => vec![known, lost],
+            _ => return Err(Status::not_found("there is no such node in this mesh")),
+        };
+        Ok(Response::new(rpc::ShowRouteReply { node_number: 7, ways }))
+    }
+    async fn show_placement(
+        &self,
+        request: Request<rpc::ShowPlacementRequest>,
+    ) -> Answer<rpc::ShowPlacementReply> {
+        let request = request.into_inner();
+        let hypothetical = request.hypothetical || !request.probes.is_empty();
+        let considered = rpc::Considered {
             node_number: 7,
-            mesh: "test".into(),
-            state: "ready".into(),
+            verdict: "chosen".into(),
+            rtt_us: request.probes.first().map(|probe| probe.rtt_us),
+            cost_us: 12_000,
+            load: 250_000,
             ..Default::default()
-        }))
+        };
+        let placement = rpc::PlacementRecord {
+            time_ms: if hypothetical { 0 } else { 1_700_000_000_000 },
+            session_id: if hypothetical { Vec::new() } else { vec![0xab; 16] },
+            offered: vec![7],
+            considered: vec![considered],
+            ..Default::default()
+        };
+        Ok(Response::new(rpc::ShowPlacementReply { placements: vec![placement] }))
+    }
+    async fn show_session_part(&self, _: Request<rpc::SessionRequest>) -> Answer<rpc::SessionPart> {
+        Ok(Response::new(rpc::SessionPart::default()))
+    }
+    async fn publish_revocations(
+        &self,
+        request: Request<rpc::PublishRevocationsRequest>,
+    ) -> Answer<rpc::PublishRevocationsReply> {
+        use proto_spec::Wire;
+        let list = proto_spec::revocation::SignedRevocations::from_bytes(&request.into_inner().list)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let revoked = list.body.revoked.len() as u32;
+        Ok(Response::new(rpc::PublishRevocationsReply { number: list.body.number, revoked }))
     }
     type TailAuditStream = tokio_stream::Iter<std::vec::IntoIter<Result<rpc::AuditRecord, Status>>>;
     async fn tail_audit(&self, _: Request<rpc::TailAuditRequest>) -> Answer<Self::TailAuditStream> {
@@ -242,6 +366,147 @@ fn answers_become_tables_json_csv_and_exit_codes() {
     assert_eq!(code(&at(&socket, &["session", "show", "zz"])), 2);
     assert_eq!(code(&at(&socket, &["session", "show", &"0".repeat(32)])), 3);
     assert!(out(&at(&socket, &["node", "show"])).contains("ready"));
+}
+
+#[test]
+fn the_mesh_is_shown_in_all_forms() {
+    let (folder, socket) = scripted();
+    let status = at(&socket, &["mesh", "status"]);
+    let talk_of = out(&status);
+    assert!(status.status.success(), "{status:?}");
+    for part in ["2 of 3 within reach", "1 of 2 agreed", "one end alone", "out of reach", "node 9 runs twice"] {
+        assert!(talk_of.contains(part), "{part} in {talk_of}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(out(&at(&socket, &["-o", "json", "mesh", "status"]))).unwrap();
+    assert_eq!((json["nodes"][0]["load"]["attachments"].as_u64(), json["backups"]["none"].as_u64()), (Some(3), Some(1)));
+
+    let list = at(&socket, &["node", "list", "-o", "csv"]);
+    assert!(out(&list).starts_with("node,state,roles,") && out(&list).lines().count() == 4, "{}", out(&list));
+    let graph = at(&socket, &["mesh", "graph"]);
+    assert!(out(&graph).contains("(7)") && out(&graph).contains("8 (10.0 ms)"), "{}", out(&graph));
+    let svg = folder.path().join("mesh.svg");
+    assert!(at(&socket, &["mesh", "graph", "--svg", svg.to_str().unwrap()]).status.success());
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg "));
+}
+
+/// \[EXP-1\] \[EXP-2\]: what is exported is what the simulator reads; links that one end alone lists are none.
+#[test]
+fn the_mesh_is_exported_for_the_simulator() {
+    let (folder, socket) = scripted();
+    let exported = at(&socket, &["mesh", "export"]);
+    let export = proto_spec::export::MeshExport::from_text(out(&exported)).unwrap();
+    assert_eq!((export.nodes.len(), export.links.len(), export.taken_by), (3, 1, 7));
+    assert_eq!(export.nodes[0].load.unwrap().attachments, 3);
+    let file = folder.path().join("mesh.json");
+    assert!(at(&socket, &["mesh", "export", "--file", file.to_str().unwrap()]).status.success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim_end(), out(&exported).trim_end());
+}
+
+#[test]
+fn ways_are_traced_and_missing_ones_named() {
+    let (_folder, socket) = scripted();
+    let traced = at(&socket, &["mesh", "trace", "8"]);
+    assert!(traced.status.success() && out(&traced).contains("loss of node"), "{traced:?}");
+    assert_eq!(code(&at(&socket, &["mesh", "trace", "9"])), 3);
+    assert_eq!(code(&at(&socket, &["mesh", "trace", "12"])), 3);
+    assert_eq!(code(&at(&socket, &["mesh", "trace", &"a".repeat(32)])), 6, "one of two ways");
+    assert_eq!(code(&at(&socket, &["mesh", "trace", "nowhere"])), 2);
+}
+
+#[test]
+fn nodes_are_shown_and_ordered_by_number() {
+    let (_folder, socket) = scripted();
+    assert!(out(&at(&socket, &["node", "show", "7"])).contains("12.3 ms"));
+    assert_eq!(code(&at(&socket, &["node", "show", "9"])), 5);
+    assert_eq!(code(&at(&socket, &["node", "show", "12"])), 3);
+    assert_eq!(code(&at(&socket, &["node", "show", "0"])), 2);
+    let asked = at(&socket, &["node", "drain", "2"]);
+    assert!(code(&asked) == 2 && talk(&asked).contains("--yes"), "{asked:?}");
+    assert!(at(&socket, &["--yes", "node", "drain", "2", "--within", "90"]).status.success());
+    assert!(talk(&at(&socket, &["--yes", "node", "drain"])).contains("Node 7"));
+    assert_eq!(code(&at(&socket, &["node", "undrain", "2"])), 4);
+}
+
+#[test]
+fn a_session_is_shown_over_its_nodes() {
+    let (_folder, socket) = scripted();
+    let id = "a".repeat(32);
+    let shown = at(&socket, &["session", "show", &id]);
+    assert_eq!(code(&shown), 6, "one node did not answer");
+    assert!(talk(&shown).contains("node 9"), "{shown:?}");
+    assert!(out(&shown).contains("standby") && out(&shown).contains("3.0 KiB"), "{}", out(&shown));
+    let json: serde_json::Value =
+        serde_json::from_str(out(&at(&socket, &["-o", "json", "session", "show", &id]))).unwrap();
+    assert_eq!(json["nodes"], serde_json::json!([7, 8, 9]));
+    assert_eq!(json["parts"][1]["traffic"][0]["bytes_in"], 3_072);
+}
+
+/// \[PLC-3\]
+#[test]
+fn placements_are_explained() {
+    let (_folder, socket) = scripted();
+    let last = at(&socket, &["placement", "explain"]);
+    assert!(out(&last).contains("2023-11-14") && out(&last).contains("went to node 7; no standby"), "{last:?}");
+    let would = at(&socket, &["placement", "explain", "--from", "relay.example.org:12.5"]);
+    assert!(out(&would).contains("A new session would go") && out(&would).contains("12.5 ms"), "{would:?}");
+    assert_eq!(code(&at(&socket, &["placement", "explain", "--from", "nonsense"])), 2);
+    let json = at(&socket, &["-o", "json", "placement", "explain", "--new"]);
+    let json: serde_json::Value = serde_json::from_str(out(&json)).unwrap();
+    assert_eq!((json[0]["verdict"].as_str(), json[0]["cost_us"].as_u64()), (Some("chosen"), Some(12_000)));
+}
+
+/// \[REV-1\] \[REV-4\] \[CRT-5\]: renewed beside the old one, revoked by name or file, numbered, shown, published.
+#[test]
+fn certificates_are_renewed_and_revoked() {
+    let (_socket_folder, socket) = scripted();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("pki");
+    let pki = |arguments: &[&str]| {
+        relayctl().args(["--yes", "pki"]).args(arguments).arg("--dir").arg(&dir).output().unwrap()
+    };
+    assert!(pki(&["init", "--mesh", "test"]).status.success());
+    for number in ["7", "8"] {
+        assert!(pki(&["issue", "node", "--number", number, "--name", "relay.example.org"]).status.success());
+    }
+    let certificate = dir.join("node-7.pem");
+    let before = std::fs::read(&certificate).unwrap();
+    let key = std::fs::read(dir.join("node-7.key")).unwrap();
+    let renewed = pki(&["renew", certificate.to_str().unwrap(), "--days", "400"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    assert_ne!(std::fs::read(&certificate).unwrap(), before);
+    assert_eq!(std::fs::read(dir.join("node-7.key")).unwrap(), key, "the same key");
+    let kept: Vec<_> = std::fs::read_dir(dir.join("old")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(std::fs::read(&kept[0]).unwrap(), before);
+
+    // Without --yes and nobody to ask nothing happens.
+    let mut unasked = relayctl();
+    unasked.args(["pki", "revoke", "node", "7", "--dir"]).arg(&dir);
+    assert_eq!(code(&unasked.output().unwrap()), 2);
+    assert!(!dir.join("revocations.list").exists());
+
+    let revoked = pki(&["revoke", "node", "7"]);
+    assert!(revoked.status.success() && talk(&revoked).contains("List 1 names 2"), "{revoked:?}");
+    assert!(talk(&revoked).contains("No node knows it yet"), "{revoked:?}");
+    let shown = pki(&["show"]);
+    let lines: Vec<&str> = out(&shown).lines().filter(|line| line.contains("revoked")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("node-7.pem"), "{}", out(&shown));
+
+    let mut published = relayctl();
+    published.args(["--yes", "pki", "revoke"]).arg(dir.join("node-8.pem"));
+    published.arg("--dir").arg(&dir).arg("--socket").arg(&socket);
+    let published = published.output().unwrap();
+    assert!(published.status.success(), "{published:?}");
+    assert!(talk(&published).contains("List 2 with 3 certificates is in force"), "{published:?}");
+    let again = relayctl().args(["pki", "publish", "--dir"]).arg(&dir).arg("--socket").arg(&socket).output();
+    assert!(again.unwrap().status.success());
+
+    assert_eq!(code(&pki(&["revoke", "node", "12"])), 3);
+    assert_eq!(code(&pki(&["revoke", "weather", "12"])), 2);
+    let ca = pki(&["revoke", dir.join("issuing.pem").to_str().unwrap()]);
+    assert!(code(&ca) == 2 && talk(&ca).contains("new root"), "{ca:?}");
+    std::fs::write(dir.join("revocations.list"), b"torn").unwrap();
+    assert_eq!(code(&pki(&["revoke", "node", "8"])), 1, "a torn list is not built upon");
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Run {
     }
 
     /// Copies the bytes out of a buffer that is much larger \[FWD-9\]; whether it did.
-    pub(crate) fn unpin(&mut self) -> bool {
+    pub fn unpin(&mut self) -> bool {
         let pins = self.pinned > self.bytes.len() * crate::config::PINNED_RATIO_MAX;
         if pins {
             self.bytes = Bytes::copy_from_slice(&self.bytes);
@@ -101,7 +101,7 @@ impl Run {
 
     /// Splits off the first frames between two frames \[FWD-3\], at least one, at most `bytes_max` bytes if one frame fits; the rest stays in `self`.
     /// `None` if all of it fits.
-    pub(crate) fn split_front(&mut self, bytes_max: usize) -> Option<Run> {
+    pub fn split_front(&mut self, bytes_max: usize) -> Option<Run> {
         if self.bytes.len() <= bytes_max || self.frames <= 1 {
             return None;
         }

@@ -1,5 +1,6 @@
 //! Who calls: what the shell has seen of the connection, not yet believed.
 
+use proto_spec::NodeNumber;
 use sealcast_trust::AdminRole;
 use sealcast_trust::audit::Actor;
 
@@ -12,6 +13,9 @@ pub struct Call {
     pub credential: Option<Credential>,
     /// Set by the shell for the local socket and for verified admin certificates, never from anything sent.
     pub admin: Option<AdminCaller>,
+    /// The node that handed the call on and vouches for all of the above \[GW-15\]; set by the shell from that node's
+    /// certificate.
+    pub via: Option<NodeNumber>,
 }
 
 /// A credential and its signature for this connection \[GW-6\].

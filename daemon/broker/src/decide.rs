@@ -10,13 +10,15 @@ mod housekeeping;
 mod joining;
 mod login;
 mod membership;
+mod nodes;
 mod sessions;
 mod tx;
 
-use proto_spec::{Now, WallTime};
+use proto_spec::mesh::LoadReport;
+use proto_spec::{NodeNumber, Now, SessionId, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng};
-use sealcast_placement::Candidate;
+use sealcast_placement::{LoadBook, Located, Site};
 use sealcast_trust::{BrokerSigner, Verifier};
 
 use crate::call::Call;
@@ -51,6 +53,13 @@ impl Seed {
 pub enum Effect {
     /// Hand these bytes, a signed tombstone, to every gateway.
     Tombstone(Vec<u8>),
+    /// Note that an endpoint was placed.
+    Placed {
+        /// Of which session.
+        session: SessionId,
+        /// Where, and why.
+        located: Box<Located>,
+    },
 }
 
 /// Changes that happen together or not at all, and what follows from them.
@@ -102,14 +111,15 @@ pub struct Broker {
     signer: BrokerSigner,
     verifier: Verifier,
     dummy_hash: String,
-    candidates: Vec<Candidate>,
+    sites: Vec<Site>,
+    loads: LoadBook,
 }
 
 impl Broker {
     /// A broker that signs with `signer` and accepts the tickets of `verifier`'s brokers, its own among them.
     /// `dummy_hash` is a PHC string of a password that nobody knows, at the cost of all others.
     pub fn new(signer: BrokerSigner, verifier: Verifier, dummy_hash: String) -> Broker {
-        Broker { signer, verifier, dummy_hash, candidates: Vec::new() }
+        Broker { signer, verifier, dummy_hash, sites: Vec::new(), loads: LoadBook::new() }
     }
 
     /// The mesh's name.
@@ -117,16 +127,36 @@ impl Broker {
         self.signer.mesh()
     }
 
-    /// What the broker knows of the nodes from now on, for placement.
-    pub fn set_candidates(&mut self, candidates: Vec<Candidate>) {
-        self.candidates = candidates;
+    /// The nodes of the mesh from now on, for placement.
+    pub fn set_sites(&mut self, sites: Vec<Site>) {
+        self.sites = sites;
+    }
+
+    /// The brokers whose tickets are accepted from now on.
+    pub fn set_verifier(&mut self, verifier: Verifier) {
+        self.verifier = verifier;
+    }
+
+    /// A node's load by its own word.
+    pub fn heard(&mut self, node: NodeNumber, report: LoadReport, now: Timestamp) {
+        self.loads.heard(node, report, now);
+    }
+
+    /// An endpoint was sent to a node; see [`Effect::Placed`].
+    pub fn placed(&mut self, node: NodeNumber, now: Timestamp) {
+        self.loads.placed(node, now);
+    }
+
+    /// What the nodes said of their load.
+    pub const fn loads(&self) -> &LoadBook {
+        &self.loads
     }
 
     /// Decides one request; call it again with what [`Decision::Need`] names, and after a conflict with everything read
     /// anew.
     pub fn decide(&self, call: &Call, request: &Request, reads: &ReadSet, now: Now, seed: &Seed) -> Decision {
         let mut rng = ChaCha20Rng::from_seed(seed.0);
-        let mut tx = Tx::new(reads, now.wall);
+        let mut tx = Tx::new(reads, now);
         let mut who = Who::Anyone;
         let result = self
             .authorise(&mut tx, call, request, &mut who)
@@ -135,17 +165,25 @@ impl Broker {
             Ok(reply) => tx.finish(self, Ok(reply)),
             Err(Stop::Need(needs)) => tx.need(needs),
             Err(Stop::Refused(denial)) => tx.finish(self, Err(denial)),
-            Err(Stop::Denied(denial)) => self.deny(reads, now.wall, &who, request, denial),
+            Err(Stop::Denied(denial)) => self.deny(reads, now, &who, call, request, denial),
         }
     }
 
     /// A refusal; of callers who are accountable it is audited. Others could fill the audit with them.
-    fn deny(&self, reads: &ReadSet, now: WallTime, who: &Who, request: &Request, denial: Denial) -> Decision {
+    fn deny(
+        &self,
+        reads: &ReadSet,
+        now: Now,
+        who: &Who,
+        call: &Call,
+        request: &Request,
+        denial: Denial,
+    ) -> Decision {
         let audited = who.is_accountable()
             && !matches!(denial, Denial::NotFound(_) | Denial::StoreUnreadable(_) | Denial::NumberUnknown);
         let (Some(method), true) = (request.method(), audited) else { return Decision::Denied(denial) };
         let mut tx = Tx::new(reads, now);
-        tx.audit(Draft::refused(who.actor(), method.name(), denial.label()));
+        tx.audit(Draft::refused(who.actor(), method.name(), denial.label()).via(call));
         tx.finish(self, Err(denial))
     }
 
@@ -168,7 +206,7 @@ impl Broker {
             Request::OpenJoin { role, .. } => self.open_join(tx, who, *role, rng),
             Request::CloseJoin { number, .. } => self.close_join(tx, who, *number),
             Request::Lookup { number, attach_key, probes } => {
-                self.look_up(tx, call, *number, attach_key, probes)
+                self.look_up(tx, call, *number, attach_key, probes, rng)
             }
             Request::Admit { number, .. } => self.admit(tx, who, *number),
             Request::RenewTicket { .. } => self.renew(tx, who),
@@ -186,7 +224,15 @@ impl Broker {
             }
             Request::ShowSession { session } => self.show_session(tx, *session),
             Request::CloseSession { session } => self.close_session(tx, who, *session),
-            Request::ShowNode => Ok(Reply::Done),
+            Request::ShowNode | Request::ShowMesh | Request::ShowRoute | Request::ShowSessionPart => {
+                Ok(Reply::Done)
+            }
+            Request::DrainNode { node } => self.order_node(tx, call, who, "node.drain", *node),
+            Request::UndrainNode { node } => self.order_node(tx, call, who, "node.undrain", *node),
+            Request::ShowPlacement { session, probes } => self.show_placement(tx, *session, probes, rng),
+            Request::PublishRevocations { number, revoked } => {
+                self.publish_revocations(tx, who, *number, *revoked)
+            }
             Request::TailAudit { from_index, last, limit } => self.tail_audit(tx, *from_index, *last, *limit),
             Request::Housekeeping { after } => self.housekeeping(tx, *after),
         }

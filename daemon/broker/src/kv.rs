@@ -1,6 +1,10 @@
-//! What the broker asks of a store: keys in order, conditional commits. The store itself is the shell's.
+//! What the broker asks of a store: keys in order, conditional commits; and where a session is, of the overlay. Both are the
+//! shell's.
 
 use std::collections::BTreeMap;
+
+use proto_spec::SessionId;
+use sealcast_placement::SessionPlace;
 
 /// A key; keys order as bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +38,8 @@ pub enum Read {
     Point(Key),
     /// A stretch of keys.
     Range(Range),
+    /// Where a session is; not of the store, and no condition of a commit.
+    Session(SessionId),
 }
 
 /// The condition of a commit: this key still has this value, or still none.
@@ -68,6 +74,7 @@ impl Op {
 pub struct ReadSet {
     points: BTreeMap<Key, Option<Vec<u8>>>,
     ranges: BTreeMap<Range, Vec<(Key, Vec<u8>)>>,
+    sessions: BTreeMap<SessionId, SessionPlace>,
 }
 
 impl ReadSet {
@@ -84,6 +91,15 @@ impl ReadSet {
     /// Notes the entries of a stretch.
     pub fn insert_range(&mut self, range: Range, entries: Vec<(Key, Vec<u8>)>) {
         self.ranges.insert(range, entries);
+    }
+
+    /// Notes where a session is.
+    pub fn insert_session(&mut self, session: SessionId, place: SessionPlace) {
+        self.sessions.insert(session, place);
+    }
+
+    pub(crate) fn session(&self, session: SessionId) -> Option<&SessionPlace> {
+        self.sessions.get(&session)
     }
 
     /// `None` when the key has not been read, `Some(None)` when it is absent.

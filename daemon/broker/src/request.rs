@@ -1,8 +1,8 @@
 //! Calls and their replies in the broker's own types; the shell turns gRPC's into them.
 
 use proto_spec::ticket::Role;
-use proto_spec::{SenderNumber, SessionId, SessionNumber, WallTime};
-use sealcast_placement::{Placed, Probe};
+use proto_spec::{NodeNumber, SenderNumber, SessionId, SessionNumber, WallTime};
+use sealcast_placement::{Located, Placed, Probe};
 use zeroize::Zeroizing;
 
 use crate::record::{AccountRecord, AccountRole, MemberState};
@@ -205,6 +205,37 @@ pub enum Request {
     },
     /// `Admin.ShowNode`: the broker only permits; the shell knows the node.
     ShowNode,
+    /// `Admin.DrainNode`, of the node that is asked or of another: the broker permits and writes it down, the shell acts.
+    DrainNode {
+        /// Which.
+        node: NodeNumber,
+    },
+    /// `Admin.UndrainNode`, likewise.
+    UndrainNode {
+        /// Which.
+        node: NodeNumber,
+    },
+    /// `Admin.ShowMesh`: the broker only permits.
+    ShowMesh,
+    /// `Admin.ShowRoute`: the broker only permits.
+    ShowRoute,
+    /// `Admin.ShowSessionPart`: the broker only permits.
+    ShowSessionPart,
+    /// `Admin.ShowPlacement` of an endpoint that there is not.
+    ShowPlacement {
+        /// Of this session; `None` for a new one, or for the last placements, which the shell keeps.
+        session: Option<SessionId>,
+        /// Its round trips.
+        probes: Vec<Probe>,
+    },
+    /// `Admin.PublishRevocations`: the broker permits and writes it down; the shell has checked the list and puts it in
+    /// force.
+    PublishRevocations {
+        /// The list's number.
+        number: u64,
+        /// Certificates that it names.
+        revoked: usize,
+    },
     /// `Admin.TailAudit`, one page.
     TailAudit {
         /// From this record on; 0 for the first.
@@ -248,6 +279,13 @@ impl Request {
             Self::ShowSession { .. } => Method::ShowSession,
             Self::CloseSession { .. } => Method::CloseSession,
             Self::ShowNode => Method::ShowNode,
+            Self::DrainNode { .. } => Method::DrainNode,
+            Self::UndrainNode { .. } => Method::UndrainNode,
+            Self::ShowMesh => Method::ShowMesh,
+            Self::ShowRoute => Method::ShowRoute,
+            Self::ShowSessionPart => Method::ShowSessionPart,
+            Self::ShowPlacement { .. } => Method::ShowPlacement,
+            Self::PublishRevocations { .. } => Method::PublishRevocations,
             Self::TailAudit { .. } => Method::TailAudit,
             Self::FinishLogin { .. } | Self::Housekeeping { .. } => return None,
         })
@@ -384,6 +422,8 @@ pub enum Reply {
         ticket: String,
         /// Where to attach.
         nodes: Vec<Placed>,
+        /// Where to attach a second time.
+        standby: Option<Placed>,
     },
     /// A number opened.
     JoinOpened {
@@ -404,6 +444,8 @@ pub enum Reply {
         role: Role,
         /// Where to attach.
         nodes: Vec<Placed>,
+        /// Where to attach a second time.
+        standby: Option<Placed>,
     },
     /// A member ticket.
     Ticket {
@@ -428,6 +470,8 @@ pub enum Reply {
         /// Whether there are more.
         more: bool,
     },
+    /// What a placement would be.
+    Placement(Box<Located>),
     /// A page of the audit.
     Audit {
         /// In their order.

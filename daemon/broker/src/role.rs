@@ -2,6 +2,8 @@
 
 use sealcast_trust::AdminRole;
 
+use crate::call::AdminCaller;
+use crate::denial::Denial;
 use crate::record::AccountRole;
 
 macro_rules! methods {
@@ -53,11 +55,39 @@ pub enum Holder {
     Creator,
 }
 
+impl Method {
+    /// Whether the call concerns one node alone: a node without a broker serves it, and nodes hand it to each other
+    /// \[GW-16\].
+    pub const fn is_of_one_node(self) -> bool {
+        matches!(self, Self::ShowNode | Self::DrainNode | Self::UndrainNode | Self::ShowSessionPart)
+    }
+
+    /// Whether a node without a broker serves the call: those of one node, and those of the mesh as it knows it.
+    pub const fn needs_no_broker(self) -> bool {
+        self.is_of_one_node() || matches!(self, Self::ShowMesh | Self::ShowRoute | Self::PublishRevocations)
+    }
+
+    /// Holds an administrator against the table.
+    ///
+    /// # Errors
+    /// [`Denial::NotAdmin`] for anyone else and for calls that are not administrators', [`Denial::RoleMissing`].
+    pub fn permit(self, admin: Option<&AdminCaller>) -> Result<(), Denial> {
+        let Requirement::Admin(roles) = self.requirement() else { return Err(Denial::NotAdmin) };
+        let admin = admin.ok_or(Denial::NotAdmin)?;
+        if admin.holds(roles) {
+            Ok(())
+        } else {
+            Err(Denial::RoleMissing(roles.first().map_or("", |role| role.name())))
+        }
+    }
+}
+
 const ANY_ADMIN: Requirement = Requirement::Admin(&AdminRole::ALL);
 const SEES_ACCOUNTS: Requirement = Requirement::Admin(&[AdminRole::AccountAdmin, AdminRole::Auditor]);
 const CHANGES_ACCOUNTS: Requirement = Requirement::Admin(&[AdminRole::AccountAdmin]);
 const SEES_SESSIONS: Requirement = Requirement::Admin(&[AdminRole::NetworkAdmin, AdminRole::Auditor]);
 const CHANGES_SESSIONS: Requirement = Requirement::Admin(&[AdminRole::NetworkAdmin]);
+const CHANGES_NODES: Requirement = Requirement::Admin(&[AdminRole::NetworkAdmin]);
 const READS_AUDIT: Requirement = Requirement::Admin(&[AdminRole::Auditor]);
 
 methods! {
@@ -103,8 +133,22 @@ methods! {
     ShowSession = "Admin", SEES_SESSIONS;
     /// Ends a session.
     CloseSession = "Admin", CHANGES_SESSIONS;
-    /// Shows the node.
+    /// Shows a node.
     ShowNode = "Admin", ANY_ADMIN;
+    /// Takes a node out of service.
+    DrainNode = "Admin", CHANGES_NODES;
+    /// Takes it back.
+    UndrainNode = "Admin", CHANGES_NODES;
+    /// Shows the mesh.
+    ShowMesh = "Admin", ANY_ADMIN;
+    /// Shows ways through it.
+    ShowRoute = "Admin", ANY_ADMIN;
+    /// Shows why endpoints were placed where.
+    ShowPlacement = "Admin", SEES_SESSIONS;
+    /// Shows what one node knows of a session.
+    ShowSessionPart = "Admin", SEES_SESSIONS;
+    /// Puts a revocation list in force.
+    PublishRevocations = "Admin", CHANGES_NODES;
     /// Reads the audit.
     TailAudit = "Admin", READS_AUDIT;
 }

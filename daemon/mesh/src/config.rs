@@ -162,6 +162,8 @@ pub struct Config {
     pub failure_domain: String,
     /// Where endpoints reach it, as `host:port`.
     pub addresses: Vec<String>,
+    /// Where other nodes reach it, as `host:port`.
+    pub trunk_addresses: Vec<String>,
     /// Program and version.
     pub software: String,
     /// Wire versions that it speaks, oldest and newest.
@@ -179,6 +181,7 @@ impl Default for Config {
             region: String::new(),
             failure_domain: String::new(),
             addresses: Vec::new(),
+            trunk_addresses: Vec::new(),
             software: String::new(),
             wire_versions: (proto_spec::frame::WIRE_VERSION, proto_spec::frame::WIRE_VERSION),
         }
@@ -191,7 +194,9 @@ impl Config {
     /// # Errors
     /// One sentence for the operator.
     pub fn validate(&self) -> Result<(), String> {
-        use proto_spec::lsa::{LSA_ADDRESS_LENGTH_MAX, LSA_ADDRESSES_MAX, LSA_TEXT_LENGTH_MAX};
+        use proto_spec::lsa::{
+            LSA_ADDRESS_LENGTH_MAX, LSA_ADDRESSES_MAX, LSA_TEXT_LENGTH_MAX, LSA_TRUNK_ADDRESSES_MAX,
+        };
         if !(1..=LINKS_MAX).contains(&self.links_max) {
             return Err(format!("links_max must be 1 to {LINKS_MAX}"));
         }
@@ -200,6 +205,9 @@ impl Config {
         }
         if self.addresses.len() > LSA_ADDRESSES_MAX {
             return Err(format!("addresses: at most {LSA_ADDRESSES_MAX}"));
+        }
+        if self.trunk_addresses.len() > LSA_TRUNK_ADDRESSES_MAX {
+            return Err(format!("trunk_addresses: at most {LSA_TRUNK_ADDRESSES_MAX}"));
         }
         let texts = [
             ("region", &self.region),
@@ -212,8 +220,10 @@ impl Config {
                 return Err(format!("{name}: at most {LSA_TEXT_LENGTH_MAX} bytes of plain text"));
             }
         }
-        if self.addresses.iter().any(|address| !fits(address, LSA_ADDRESS_LENGTH_MAX)) {
-            return Err(format!("addresses: at most {LSA_ADDRESS_LENGTH_MAX} bytes of plain text each"));
+        for (name, addresses) in [("addresses", &self.addresses), ("trunk_addresses", &self.trunk_addresses)] {
+            if addresses.iter().any(|address| !fits(address, LSA_ADDRESS_LENGTH_MAX)) {
+                return Err(format!("{name}: at most {LSA_ADDRESS_LENGTH_MAX} bytes of plain text each"));
+            }
         }
         Ok(())
     }
@@ -252,5 +262,7 @@ mod tests {
         assert!(refused(|config| config.links_max = LINKS_MAX + 1).contains("links_max"));
         assert!(refused(|config| config.region = "\n".into()).contains("region"));
         assert!(refused(|config| config.addresses = vec!["a".into(); 9]).contains("addresses"));
+        assert!(refused(|config| config.trunk_addresses = vec!["a".into(); 5]).contains("trunk_addresses"));
+        assert!(refused(|config| config.trunk_addresses = vec!["\n".into()]).contains("trunk_addresses"));
     }
 }

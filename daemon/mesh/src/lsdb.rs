@@ -248,6 +248,7 @@ mod tests {
             region: String::new(),
             failure_domain: String::new(),
             addresses: vec![format!("instance-{instance}:8200")],
+            trunk_addresses: Vec::new(),
             links: Vec::new(),
         };
         Lsa { body, signature: [0; 64] }

@@ -133,6 +133,7 @@ impl Node {
             region: config.region.clone(),
             failure_domain: config.failure_domain.clone(),
             addresses: config.addresses.clone(),
+            trunk_addresses: config.trunk_addresses.clone(),
             links: usable.map(|link| LsaLink { neighbor: link.peer.node, cost: link.cost }).collect(),
         }
     }

@@ -129,7 +129,7 @@ impl Node {
         if let Some(dialling) = self.dials.get_mut(&node) {
             dialling.next_at = now + jitter;
         }
-        let addresses = self.lsdb.get(node).map(|lsa| lsa.body.addresses.clone()).unwrap_or_default();
+        let addresses = self.lsdb.get(node).map(|lsa| lsa.body.trunk_addresses.clone()).unwrap_or_default();
         self.output(Output::Dial { peer: Some(node), addresses });
     }
 
@@ -146,7 +146,7 @@ impl Node {
                 .roster
                 .iter()
                 .filter_map(|node| self.lsdb.get(*node))
-                .flat_map(|lsa| &lsa.body.addresses)
+                .flat_map(|lsa| &lsa.body.trunk_addresses)
                 .collect();
             let seeds = self.config.seeds.iter().take(SEEDS_MAX);
             let missing: Vec<String> = seeds.filter(|seed| !known.contains(seed)).cloned().collect();

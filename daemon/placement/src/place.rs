@@ -104,6 +104,8 @@ pub enum Verdict {
     Standby,
     /// As good, but not needed.
     Spare,
+    /// Too far away for a first choice, offered as there are too few near ones.
+    Reserve,
     /// Too far away.
     TooFar,
     /// More loaded than is good, or than the others.
@@ -151,7 +153,7 @@ pub fn beta(nodes: u64, batch: u64) -> u64 {
     if batch <= room { MILLION } else { (MILLION * MILLION / batch * room).isqrt().min(MILLION) }
 }
 
-/// Places one endpoint. `batch` is how many are placed in the time between two reports of a node.
+/// Places one endpoint \[PLC-1\] \[PLC-2\]. `batch` is how many are placed in the time between two reports of a node.
 pub fn place(views: &[NodeView], batch: u64, rng: &mut impl Rng) -> Placement {
     let views = &views[..views.len().min(CANDIDATES_MAX)];
     let mut considered = judge(views);
@@ -163,10 +165,19 @@ pub fn place(views: &[NodeView], batch: u64, rng: &mut impl Rng) -> Placement {
     considered[first].verdict = Verdict::Chosen;
     open.retain(|at| *at != first);
     open.sort_by_key(|at| (considered[*at].cost_us, considered[*at].node));
-    let apart = open.iter().find(|at| views[**at].failure_domain != views[first].failure_domain);
-    let standby = apart.or(open.first()).copied();
-    let offered: Vec<usize> = std::iter::once(first).chain(open).take(OFFERED_MAX).collect();
-    offered[1..].iter().for_each(|at| considered[*at].verdict = Verdict::Offered);
+    // What is too far for a first choice is better than nothing to fall back on: those measured first.
+    let mut far: Vec<usize> =
+        (0..views.len()).filter(|at| considered[*at].verdict == Verdict::TooFar).collect();
+    far.sort_by_key(|at| (views[*at].rtt_us.is_none(), considered[*at].cost_us, considered[*at].node));
+    let apart = |at: &&usize| views[**at].failure_domain != views[first].failure_domain;
+    let standby = open.iter().find(apart).or_else(|| far.iter().find(apart));
+    let standby = standby.or(open.first()).or(far.first()).copied();
+    let offered: Vec<usize> =
+        std::iter::once(first).chain(open).chain(far.iter().copied()).take(OFFERED_MAX).collect();
+    for at in &offered[1..] {
+        let is_far = considered[*at].verdict == Verdict::TooFar;
+        considered[*at].verdict = if is_far { Verdict::Reserve } else { Verdict::Offered };
+    }
     if let Some(standby) = standby.filter(|standby| !offered.contains(standby)) {
         considered[standby].verdict = Verdict::Standby;
     }
@@ -179,8 +190,9 @@ pub fn place(views: &[NodeView], batch: u64, rng: &mut impl Rng) -> Placement {
 
 /// Everybody's cost, and who is out for what.
 fn judge(views: &[NodeView]) -> Vec<Considered> {
-    let all_unheard = views.iter().all(|view| view.report_age_ms > REPORT_AGE_MAX_MS);
-    let best = views.iter().filter(|view| !view.draining && !view.full).filter_map(|view| view.rtt_us).min();
+    let may_serve = |view: &&NodeView| !view.draining && !view.full;
+    let all_unheard = views.iter().filter(may_serve).all(|view| view.report_age_ms > REPORT_AGE_MAX_MS);
+    let best = views.iter().filter(may_serve).filter_map(|view| view.rtt_us).min();
     let near = best.map(u64::from).map(|best| (best * RTT_RATIO / MILLION).max(best + RTT_SLACK_US));
     let mut considered: Vec<Considered> = views
         .iter()

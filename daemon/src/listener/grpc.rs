@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use proto_spec::NodeNumber;
 use sealcast_trust::Identity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
@@ -17,6 +18,7 @@ use tonic::transport::server::Connected;
 
 use super::Place;
 use crate::tls::{EXPORTER_RPC, ServerStream};
+use crate::trunk::{PeerBytes, PeerConnection};
 
 /// Keying material of one TLS connection, which proofs in its calls sign.
 pub type Exporter = [u8; 32];
@@ -50,11 +52,17 @@ pub enum Transport {
         /// The peer's user id.
         uid: u32,
     },
+    /// Mutual TLS between two nodes of the mesh.
+    Peer {
+        /// The node at the other end.
+        node: NodeNumber,
+    },
 }
 
 enum Io {
     Tls(Box<ServerStream>),
     Unix(UnixStream),
+    Peer(Box<dyn PeerBytes>),
 }
 
 /// The stream that a gRPC server reads and writes.
@@ -112,6 +120,12 @@ impl GrpcStream {
         GrpcStream::new(Io::Unix(unix), caller, Held::Permit { _permit: permit }, idle)
     }
 
+    /// From another node.
+    pub fn peer(connection: PeerConnection, permit: OwnedSemaphorePermit, idle: Duration) -> GrpcStream {
+        let caller = Caller { transport: Transport::Peer { node: connection.peer } };
+        GrpcStream::new(Io::Peer(connection.stream), caller, Held::Permit { _permit: permit }, idle)
+    }
+
     fn new(io: Io, caller: Caller, held: Held, idle: Duration) -> GrpcStream {
         GrpcStream { io, caller, idle, idle_sleep: Box::pin(tokio::time::sleep(idle)), _held: held }
     }
@@ -134,6 +148,7 @@ impl AsyncRead for GrpcStream {
         let polled = match &mut self.io {
             Io::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Io::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Io::Peer(peer) => Pin::new(peer).poll_read(cx, buf),
         };
         match polled {
             Poll::Ready(result) => {
@@ -155,6 +170,7 @@ impl AsyncWrite for GrpcStream {
         match &mut self.io {
             Io::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Io::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
+            Io::Peer(peer) => Pin::new(peer).poll_write(cx, buf),
         }
     }
 
@@ -166,6 +182,7 @@ impl AsyncWrite for GrpcStream {
         match &mut self.io {
             Io::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
             Io::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
+            Io::Peer(peer) => Pin::new(peer).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -173,6 +190,7 @@ impl AsyncWrite for GrpcStream {
         match &self.io {
             Io::Tls(tls) => tls.is_write_vectored(),
             Io::Unix(unix) => unix.is_write_vectored(),
+            Io::Peer(peer) => peer.is_write_vectored(),
         }
     }
 
@@ -180,6 +198,7 @@ impl AsyncWrite for GrpcStream {
         match &mut self.io {
             Io::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Io::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Io::Peer(peer) => Pin::new(peer).poll_flush(cx),
         }
     }
 
@@ -187,6 +206,7 @@ impl AsyncWrite for GrpcStream {
         match &mut self.io {
             Io::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Io::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Io::Peer(peer) => Pin::new(peer).poll_shutdown(cx),
         }
     }
 }

@@ -1,32 +1,42 @@
-//! The broker's shell: reads what a decision needs, commits it, does what follows, and hands out the reply.
+//! The calls' shell: reads what a decision of the broker needs, commits it, does what follows, and hands out the reply. At a
+//! node without a broker it serves what needs none.
 //!
 //! Calls that change something take turns in this process, so that they do not fail each other's conditions; the
 //! conditions stay, for the day when several brokers share a store.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use proto_spec::{NodeNumber, WallTime};
+use arc_swap::ArcSwap;
+use proto_spec::mesh::LoadReport;
+use proto_spec::tombstone::Tombstone;
+use proto_spec::{NodeNumber, SessionId, Timestamp, WallTime, Wire};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use sealcast_broker::keys;
 use sealcast_broker::{
     Broker, Call, Commit, Decision, Denial, Effect, LimitKind, Limiter, Read, ReadSet, Reply, Request, Seed,
 };
-use sealcast_placement::Candidate;
-use sealcast_trust::Verifier;
+use sealcast_mesh::{Input, Wired};
+use sealcast_placement::book::Heard;
+use sealcast_placement::{Located, Site};
+use sealcast_trust::{BrokerSigner, Verifier};
 use thiserror::Error;
 use tokio::sync::watch;
 use tonic::Status;
 use zeroize::Zeroizing;
 
+use super::mesh::{MeshAccess, Topology, TopologyCache, trunk_addresses};
 use super::passwords::{PasswordError, Passwords};
+use super::peers::{PeerChannel, Peers};
 use super::status::{code_name, status};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
 use crate::health::{Health, State};
-use crate::material::Material;
 use crate::metrics::Metrics;
+use crate::overlay::LoadSink;
+use crate::revocations::{OfferError, Revocations};
 use crate::store::sled::SledStore;
 use crate::store::{Outcome, StoreError};
 
@@ -36,6 +46,10 @@ const ROUNDS_MAX: usize = 32;
 const CONFLICTS_MAX: usize = 16;
 /// Tombstones read at once at start.
 const TOMBSTONES_PAGE: usize = 1_000;
+/// Placements that can be explained afterwards \[PLC-3\].
+const PLACEMENTS_KEPT: usize = 64;
+/// Brokers that are tried for one call, so that its caller does not wait for ever \[GW-14\].
+const BROKERS_TRIED_MAX: usize = 3;
 /// Housekeeping calls in a row before others have their turn.
 const HOUSEKEEPING_ROUNDS: usize = 16;
 
@@ -54,6 +68,21 @@ pub enum Fault {
     /// Argon2.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// No broker answers.
+    #[error("no broker of this mesh can be reached ({0}); running sessions go on: try again, or tell its administrator")]
+    NoBroker(String),
+    /// The call needs a broker, and this node has none.
+    #[error("this node has no broker: give relayctl a node that has one, see `relayctl node list`")]
+    NoBrokerHere,
+    /// A node calls that this one holds no link state of.
+    #[error("node {0} is not known as a node of this mesh (yet, or no more): try again")]
+    UnknownPeer(NodeNumber),
+    /// A node does not answer.
+    #[error("node {0} cannot be reached ({1}): see `relayctl mesh status`")]
+    NodeUnreachable(NodeNumber, String),
+    /// Not allowed, whatever the roles.
+    #[error("{0}")]
+    Refused(&'static str),
     /// Ours.
     #[error("the node failed: see its log")]
     Bug,
@@ -67,6 +96,11 @@ impl Fault {
             Fault::Busy => "busy",
             Fault::Store(_) => "store",
             Fault::Password(_) => "password_busy",
+            Fault::NoBroker(_) => "no_broker",
+            Fault::NoBrokerHere => "no_broker_here",
+            Fault::UnknownPeer(_) => "unknown_peer",
+            Fault::NodeUnreachable(..) => "node_unreachable",
+            Fault::Refused(_) => "refused",
             Fault::Bug => "internal",
         }
     }
@@ -89,37 +123,75 @@ pub struct NodeFacts {
     pub host: String,
     /// Ports under which endpoints reach it.
     pub ports: Vec<u16>,
+    /// What fails together with it, in the operator's words.
+    pub failure_domain: String,
     /// What it listens on.
     pub listeners: Vec<String>,
     /// End of its certificate.
     pub certificate_expires: WallTime,
+    /// How long a drain may take if nobody says.
+    pub drain_within: Duration,
 }
 
-/// Broker, store and what belongs to them.
+/// An endpoint's placement, for who asks why.
+#[derive(Clone, Debug)]
+pub(super) struct PlacementRecord {
+    pub(super) time: WallTime,
+    pub(super) session: Option<SessionId>,
+    pub(super) located: Located,
+}
+
+/// What answers the calls of a node: its broker if it has one, and what it knows of the mesh.
 pub struct Backend {
-    broker: RwLock<Broker>,
-    verifier: Verifier,
-    store: SledStore,
+    broker: Option<Embedded>,
+    mesh: Arc<dyn MeshAccess>,
+    topology: TopologyCache,
+    peers: Peers,
+    revocations: Arc<Revocations>,
+    verifier: Arc<ArcSwap<Verifier>>,
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     clock: Clock,
     rng: Mutex<ChaCha20Rng>,
+    facts: NodeFacts,
+    placements: Mutex<VecDeque<PlacementRecord>>,
+    /// Reports made so far, and what had been forwarded when.
+    reported: Mutex<(u64, Timestamp, u64)>,
+}
+
+/// The broker in this node, with its store and what belongs to them.
+struct Embedded {
+    core: RwLock<Broker>,
+    store: SledStore,
     limiter: Option<Mutex<Limiter>>,
     passwords: Passwords,
-    facts: NodeFacts,
     /// Held by calls that change something.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Counts commits, for those who follow the audit.
     commits: watch::Sender<u64>,
 }
 
-/// What a backend is made of.
-pub struct Parts {
-    /// Keys.
-    pub material: Material,
+/// What a broker is made of.
+pub struct BrokerParts {
+    /// Signs tickets and checkpoints.
+    pub signer: BrokerSigner,
     /// Where everything durable lies.
     pub store: SledStore,
+    /// Whether calls from one address are limited.
+    pub limit_calls: bool,
+}
+
+/// What a backend is made of.
+pub struct Parts {
+    /// The broker, at nodes with that role.
+    pub broker: Option<BrokerParts>,
+    /// Overlay and trunks.
+    pub mesh: Arc<dyn MeshAccess>,
+    /// What the mesh CA has taken back.
+    pub revocations: Arc<Revocations>,
+    /// The brokers whose tickets and tombstones are accepted; shared with the gateway, swapped when they change.
+    pub verifier: Arc<ArcSwap<Verifier>>,
     /// Where tombstones go.
     pub gateway: Arc<Gateway>,
     /// Counters.
@@ -132,53 +204,84 @@ pub struct Parts {
     pub rng: ChaCha20Rng,
     /// What the node says of itself.
     pub facts: NodeFacts,
-    /// Whether calls from one address are limited.
-    pub limit_calls: bool,
 }
 
 impl Backend {
-    /// A broker over its store.
+    /// A backend, with its broker over its store where there is one.
     ///
     /// # Errors
-    /// When Argon2 cannot run at all.
+    /// When Argon2 cannot run at all, or the store cannot be read.
     pub async fn start(parts: Parts) -> Result<Backend, Fault> {
-        let Parts { material, store, gateway, metrics, health, clock, mut rng, facts, limit_calls } = parts;
-        let passwords = Passwords::default();
-        // What unknown accounts are checked against: a password that nobody knows, at the cost of all others.
-        let mut unknown = [0u8; 32];
-        let mut salt = [0u8; 16];
-        rng.fill_bytes(&mut unknown);
-        rng.fill_bytes(&mut salt);
-        let dummy_hash = passwords.hash(Zeroizing::new(hex::encode(unknown)), salt).await?;
-        let broker = Broker::new(material.signer, material.verifier.clone(), dummy_hash);
+        let Parts { broker, mesh, revocations, verifier, gateway, metrics, health, clock, mut rng, facts } =
+            parts;
+        let broker = match broker {
+            None => None,
+            Some(parts) => Some(Embedded::start(parts, Verifier::clone(&verifier.load()), &mut rng).await?),
+        };
         let backend = Backend {
-            broker: RwLock::new(broker),
-            verifier: material.verifier,
-            store,
+            broker,
+            peers: Peers::new(Arc::clone(&mesh)),
+            mesh,
+            topology: TopologyCache::default(),
+            revocations,
+            verifier,
             gateway,
             metrics,
             health,
             clock,
             rng: Mutex::new(rng),
-            limiter: limit_calls.then(|| Mutex::new(Limiter::new())),
-            passwords,
             facts,
-            turn: Arc::default(),
-            commits: watch::Sender::new(0),
+            placements: Mutex::default(),
+            reported: Mutex::default(),
         };
-        backend.refresh_candidates();
+        backend.apply_revocations();
+        backend.refresh_sites();
         backend.bury_again().await?;
         Ok(backend)
+    }
+
+    /// Whether this node has a broker.
+    pub fn has_broker(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    fn embedded(&self) -> Result<&Embedded, Fault> {
+        self.broker.as_ref().ok_or(Fault::NoBrokerHere)
     }
 
     /// Tells the gateway of all that had ended before this start: tickets outlive a process.
     async fn bury_again(&self) -> Result<(), Fault> {
         let mut after = None;
         loop {
-            let page = self.store.range(&keys::tombstones_after(after, TOMBSTONES_PAGE)).await?;
+            let page = self.tombstones_after(after).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
-            page.iter().for_each(|(_, bytes)| self.bury(bytes));
+            page.iter().for_each(|(_, bytes)| drop(self.bury(bytes)));
+        }
+    }
+
+    /// Tells the overlay of the same, once it runs: the process may have ended between a commit and telling it.
+    pub(super) async fn tell_tombstones(&self) -> Result<(), Fault> {
+        let mut after = None;
+        loop {
+            let page = self.tombstones_after(after).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (_, bytes) in page {
+                if let Ok(tombstone) = Tombstone::from_bytes(&bytes) {
+                    self.mesh.order(Input::Tombstone(Wired(tombstone))).await;
+                }
+            }
+        }
+    }
+
+    async fn tombstones_after(
+        &self,
+        after: Option<sealcast_broker::Key>,
+    ) -> Result<Vec<(sealcast_broker::Key, Vec<u8>)>, Fault> {
+        match &self.broker {
+            None => Ok(Vec::new()),
+            Some(broker) => Ok(broker.store.range(&keys::tombstones_after(after, TOMBSTONES_PAGE)).await?),
         }
     }
 
@@ -192,6 +295,130 @@ impl Backend {
         &self.gateway
     }
 
+    /// Counters.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Overlay and trunks.
+    pub(super) fn mesh(&self) -> &dyn MeshAccess {
+        &*self.mesh
+    }
+
+    /// What follows from the mesh as it is now.
+    pub(super) fn topology(&self) -> Arc<Topology> {
+        self.topology.of(self.mesh.view())
+    }
+
+    /// What the mesh CA has taken back.
+    pub(super) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Whether a node is one of this mesh, by the link state that it signed \[GW-15\].
+    pub(super) fn knows(&self, node: NodeNumber) -> bool {
+        node != self.facts.number && self.topology().lsa(node).is_some()
+    }
+
+    /// The last placements, oldest first.
+    pub(super) fn placements(&self) -> Vec<PlacementRecord> {
+        self.placements.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// A node's last report, at brokers.
+    pub(super) fn heard(&self, node: NodeNumber) -> Option<Heard> {
+        let broker = self.broker.as_ref()?;
+        broker.core.read().unwrap_or_else(PoisonError::into_inner).loads().get(node).copied()
+    }
+
+    /// A connection to a broker: the nearest that answers \[GW-14\].
+    pub(super) async fn broker_channel(&self) -> Result<PeerChannel, Fault> {
+        let topology = self.topology();
+        let brokers = topology.brokers();
+        let mut why = "this node knows of none".to_owned();
+        for node in brokers.into_iter().take(BROKERS_TRIED_MAX) {
+            match self.channel(&topology, node).await {
+                Ok(channel) => return Ok(channel),
+                Err(fault) => {
+                    tracing::debug!(%node, %fault, "a broker does not answer");
+                    why = fault.to_string();
+                }
+            }
+        }
+        Err(Fault::NoBroker(why))
+    }
+
+    /// A connection to a node.
+    pub(super) async fn node_channel(&self, node: NodeNumber) -> Result<PeerChannel, Fault> {
+        let topology = self.topology();
+        if topology.lsa(node).is_none() {
+            return Err(Denial::NotFound("node in this mesh: see `relayctl node list`").into());
+        }
+        self.channel(&topology, node).await
+    }
+
+    async fn channel(&self, topology: &Topology, node: NodeNumber) -> Result<PeerChannel, Fault> {
+        let addresses = topology.lsa(node).map(trunk_addresses).unwrap_or_default();
+        self.peers
+            .channel(node, &addresses)
+            .await
+            .map_err(|error| Fault::NodeUnreachable(node, error.to_string()))
+    }
+
+    /// This node's load, for the overlay to report and for its own broker.
+    pub fn own_load(&self) -> LoadReport {
+        let status = self.gateway.status();
+        let now = self.clock.now().mono;
+        let forwarded: u64 = status.traffic.iter().map(|class| class.bytes_out).sum();
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, at, before) = *reported;
+        let elapsed_ms = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX).max(1);
+        *reported = (count + 1, now, forwarded);
+        LoadReport {
+            sequence: count + 1,
+            attachments: u32::try_from(status.attachments).unwrap_or(u32::MAX),
+            capacity: u32::try_from(status.attachments_max).unwrap_or(u32::MAX),
+            queue_bytes: status.queue_bytes,
+            forwarded_bytes: forwarded.saturating_sub(before).saturating_mul(1_000) / elapsed_ms,
+            full: status.attachments >= status.attachments_max,
+        }
+    }
+
+    /// Puts a list in force here and tells the overlay, if it is newer than the one that is \[REV-4\].
+    ///
+    /// # Errors
+    /// [`OfferError`].
+    pub async fn revoke(&self, list: &[u8]) -> Result<bool, OfferError> {
+        let Some(in_force) = self.revocations.offer(list)? else { return Ok(false) };
+        self.apply_revocations();
+        self.mesh.order(in_force.input()).await;
+        Ok(true)
+    }
+
+    /// The same for a list that the overlay has learnt: it knows already, so it is not told.
+    ///
+    /// # Errors
+    /// [`OfferError`].
+    pub fn learn_revocations(&self, list: &[u8]) -> Result<bool, OfferError> {
+        let newer = self.revocations.offer(list)?.is_some();
+        if newer {
+            self.apply_revocations();
+        }
+        Ok(newer)
+    }
+
+    /// Tickets and tombstones of revoked brokers hold no longer.
+    fn apply_revocations(&self) {
+        let revoked = self.revocations.revoked();
+        if !revoked.is_empty() {
+            self.verifier.rcu(|verifier| Verifier::clone(verifier).without(&revoked));
+        }
+        if let Some(broker) = &self.broker {
+            let verifier = Verifier::clone(&self.verifier.load());
+            broker.core.write().unwrap_or_else(PoisonError::into_inner).set_verifier(verifier);
+        }
+    }
+
     /// Where the node is in its life.
     pub fn state(&self) -> State {
         self.health.state()
@@ -203,8 +430,11 @@ impl Backend {
     }
 
     /// Tells of every commit.
-    pub fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.subscribe()
+    ///
+    /// # Errors
+    /// [`Fault::NoBrokerHere`].
+    pub fn commits(&self) -> Result<watch::Receiver<u64>, Fault> {
+        Ok(self.embedded()?.commits.subscribe())
     }
 
     /// Whether one more call of a kind may come from an address.
@@ -212,7 +442,7 @@ impl Backend {
     /// # Errors
     /// [`Denial::TooOften`].
     pub fn limited(&self, kind: LimitKind, address: std::net::IpAddr) -> Result<(), Fault> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let Some(limiter) = &self.embedded()?.limiter else { return Ok(()) };
         let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(limiter.check(kind, address, self.clock.now().mono)?)
     }
@@ -228,7 +458,7 @@ impl Backend {
         if password.len() > sealcast_broker::password::LENGTH_MAX {
             return Err(Denial::from(sealcast_broker::password::WeakPassword::TooLong).into());
         }
-        Ok(self.passwords.hash(password, salt).await?)
+        Ok(self.embedded()?.passwords.hash(password, salt).await?)
     }
 
     /// Asks the broker, both steps of a login included.
@@ -236,15 +466,26 @@ impl Backend {
     /// # Errors
     /// [`Fault`]: what was refused, or why nothing could be changed.
     pub async fn ask(self: &Arc<Self>, call: &Call, request: Request) -> Result<Reply, Fault> {
+        let Some(broker) = &self.broker else { return self.ask_without(call, &request) };
         match self.decide(call, &request).await? {
             Reply::VerifyPassword(pending) => {
                 // The failure is counted already, so that neither a crash nor a caller who hangs up saves one.
                 let verified =
-                    self.passwords.fits(pending.password.clone(), pending.password_hash.clone()).await?;
+                    broker.passwords.fits(pending.password.clone(), pending.password_hash.clone()).await?;
                 self.decide(call, &Request::FinishLogin { pending, verified }).await
             }
             reply => Ok(reply),
         }
+    }
+
+    /// What needs no broker is permitted by the same table; there is no audit to write it to but the log.
+    fn ask_without(&self, call: &Call, request: &Request) -> Result<Reply, Fault> {
+        let method = request.method().filter(|method| method.needs_no_broker()).ok_or(Fault::NoBrokerHere)?;
+        method.permit(call.admin.as_ref())?;
+        if changes(request) {
+            tracing::info!(method = method.name(), via = call.via.map(NodeNumber::value), "ordered");
+        }
+        Ok(Reply::Done)
     }
 
     /// [`Backend::ask`] as a call: counted, timed, and with a status for what failed.
@@ -262,7 +503,7 @@ impl Backend {
         match fault {
             Fault::Store(error) => tracing::error!(%error, "the store refuses"),
             Fault::Bug | Fault::Busy => tracing::error!(reason = fault.label(), "a call failed"),
-            Fault::Denied(_) | Fault::Password(_) => {
+            _ => {
                 tracing::debug!(reason = fault.label(), "a call was refused")
             }
         }
@@ -271,7 +512,8 @@ impl Backend {
 
     async fn decide(self: &Arc<Self>, call: &Call, request: &Request) -> Result<Reply, Fault> {
         let seed = Seed::draw(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut turn = if changes(request) { Some(Arc::clone(&self.turn).lock_owned().await) } else { None };
+        let broker = self.embedded()?;
+        let mut turn = if changes(request) { Some(Arc::clone(&broker.turn).lock_owned().await) } else { None };
         for _ in 0..CONFLICTS_MAX {
             let commit = match self.decide_once(call, request, &seed).await? {
                 Decision::Answer(reply) => return Ok(reply),
@@ -295,13 +537,14 @@ impl Backend {
     /// Commits and carries out what follows; `None` after a conflict.
     async fn commit(&self, commit: Commit) -> Result<Option<Result<Reply, Denial>>, Fault> {
         let Commit { compare, ops, effects, reply } = commit;
-        match self.store.commit(compare, ops).await {
+        let broker = self.embedded()?;
+        match broker.store.commit(compare, ops).await {
             Ok(Outcome::Committed) => {
                 if self.health.state() == State::StoreFailed {
                     self.health.set(State::Ready);
                 }
-                self.carry_out(effects);
-                self.commits.send_modify(|count| *count += 1);
+                self.carry_out(effects).await;
+                broker.commits.send_modify(|count| *count += 1);
                 Ok(Some(reply))
             }
             Ok(Outcome::Conflict) => Ok(None),
@@ -315,22 +558,27 @@ impl Backend {
     /// Reads until the broker needs nothing more.
     async fn decide_once(&self, call: &Call, request: &Request, seed: &Seed) -> Result<Decision, Fault> {
         let mut reads = ReadSet::new();
+        let embedded = self.embedded()?;
         for _ in 0..ROUNDS_MAX {
             let now = self.clock.now();
             let decision = {
-                let broker = self.broker.read().unwrap_or_else(PoisonError::into_inner);
+                let broker = embedded.core.read().unwrap_or_else(PoisonError::into_inner);
                 broker.decide(call, request, &reads, now, seed)
             };
             let Decision::Need(needs) = decision else { return Ok(decision) };
             for need in needs {
                 match need {
                     Read::Point(key) => {
-                        let value = self.store.get(&key).await?;
+                        let value = embedded.store.get(&key).await?;
                         reads.insert(key, value);
                     }
                     Read::Range(range) => {
-                        let entries = self.store.range(&range).await?;
+                        let entries = embedded.store.range(&range).await?;
                         reads.insert_range(range, entries);
+                    }
+                    Read::Session(session) => {
+                        let nodes = self.mesh.nodes_of(session);
+                        reads.insert_session(session, self.topology().session_place(nodes));
                     }
                 }
             }
@@ -338,28 +586,54 @@ impl Backend {
         Err(Fault::Bug)
     }
 
-    fn carry_out(&self, effects: Vec<Effect>) {
+    async fn carry_out(&self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Tombstone(bytes) => self.bury(&bytes),
+                Effect::Tombstone(bytes) => {
+                    if let Some(tombstone) = self.bury(&bytes) {
+                        self.mesh.order(Input::Tombstone(Wired(tombstone))).await;
+                    }
+                }
+                Effect::Placed { session, located } => self.note_placement(session, *located),
             }
         }
     }
 
-    fn bury(&self, bytes: &[u8]) {
-        match sealcast_trust::tombstone::verify(bytes, &self.verifier, self.clock.now().wall) {
-            Ok(body) => self.gateway.tombstone(&body),
+    fn note_placement(&self, session: SessionId, located: Located) {
+        let now = self.clock.now();
+        if let (Some(broker), Some(first)) = (&self.broker, located.placement.offered.first()) {
+            broker.core.write().unwrap_or_else(PoisonError::into_inner).placed(*first, now.mono);
+        }
+        let mut placements = self.placements.lock().unwrap_or_else(PoisonError::into_inner);
+        if placements.len() >= PLACEMENTS_KEPT {
+            placements.pop_front();
+        }
+        placements.push_back(PlacementRecord { time: now.wall, session: Some(session), located });
+    }
+
+    /// Tells this node's gateway of an end; returns what others are to be told.
+    fn bury(&self, bytes: &[u8]) -> Option<Tombstone> {
+        match sealcast_trust::tombstone::verify(bytes, &self.verifier.load(), self.clock.now().wall) {
+            Ok(body) => {
+                self.gateway.tombstone(&body);
+                Tombstone::from_bytes(bytes).ok()
+            }
             // One that a broker's earlier key signed cannot be checked any more; its tickets cannot either.
-            Err(error) => tracing::warn!(%error, "a stored tombstone does not hold and is passed over"),
+            Err(error) => {
+                tracing::warn!(%error, "a stored tombstone does not hold and is passed over");
+                None
+            }
         }
     }
 
     /// One round of looking after the store.
     pub(super) async fn keep_house(self: &Arc<Self>) {
-        self.refresh_candidates();
+        let Some(broker) = &self.broker else { return };
+        self.apply_revocations();
+        self.refresh_sites();
         // A disk that was full may have room again: a commit of nothing finds out.
         if self.health.state() == State::StoreFailed
-            && self.store.commit(Vec::new(), Vec::new()).await.is_ok()
+            && broker.store.commit(Vec::new(), Vec::new()).await.is_ok()
         {
             self.health.set(State::Ready);
         }
@@ -376,19 +650,26 @@ impl Backend {
         }
     }
 
-    /// What placement knows of this node.
-    fn refresh_candidates(&self) {
-        let status = self.gateway.status();
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let candidate = Candidate {
+    /// What placement knows of the nodes, this one first-hand.
+    fn refresh_sites(&self) {
+        let Some(broker) = &self.broker else { return };
+        let topology = self.topology();
+        let load = self.own_load();
+        let own = Site {
             node: self.facts.number,
             host: self.facts.host.clone(),
             ports: self.facts.ports.clone(),
-            attachments: count(status.attachments),
-            attachments_max: count(status.attachments_max),
-            draining: self.health.state() == State::Draining,
+            failure_domain: self.facts.failure_domain.clone(),
+            capacity: load.capacity,
+            draining: self.health.state() == State::Draining
+                || self.mesh.view().drain != proto_spec::lsa::DrainState::Serving,
         };
-        self.broker.write().unwrap_or_else(PoisonError::into_inner).set_candidates(vec![candidate]);
+        let mut sites = topology.sites();
+        sites.push(own);
+        sites.sort_by_key(|site| site.node);
+        let mut core = broker.core.write().unwrap_or_else(PoisonError::into_inner);
+        core.heard(self.facts.number, load, self.clock.now().mono);
+        core.set_sites(sites);
     }
 
     /// Makes everything durable; afterwards the store takes nothing more.
@@ -396,8 +677,42 @@ impl Backend {
     /// # Errors
     /// [`Fault::Store`].
     pub async fn close(&self) -> Result<(), Fault> {
-        let _turn = self.turn.lock().await;
-        Ok(self.store.close().await?)
+        let Some(broker) = &self.broker else { return Ok(()) };
+        let _turn = broker.turn.lock().await;
+        Ok(broker.store.close().await?)
+    }
+}
+
+impl LoadSink for Backend {
+    fn load(&self, from: NodeNumber, report: LoadReport) {
+        let Some(broker) = &self.broker else { return };
+        let now = self.clock.now().mono;
+        broker.core.write().unwrap_or_else(PoisonError::into_inner).heard(from, report, now);
+    }
+}
+
+impl Embedded {
+    async fn start(
+        parts: BrokerParts,
+        verifier: Verifier,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Embedded, Fault> {
+        let BrokerParts { signer, store, limit_calls } = parts;
+        let passwords = Passwords::default();
+        // What unknown accounts are checked against: a password that nobody knows, at the cost of all others.
+        let mut unknown = [0u8; 32];
+        let mut salt = [0u8; 16];
+        rng.fill_bytes(&mut unknown);
+        rng.fill_bytes(&mut salt);
+        let dummy_hash = passwords.hash(Zeroizing::new(hex::encode(unknown)), salt).await?;
+        Ok(Embedded {
+            core: RwLock::new(Broker::new(signer, verifier, dummy_hash)),
+            store,
+            limiter: limit_calls.then(|| Mutex::new(Limiter::new())),
+            passwords,
+            turn: Arc::default(),
+            commits: watch::Sender::new(0),
+        })
     }
 }
 
@@ -411,6 +726,10 @@ fn changes(request: &Request) -> bool {
             | Request::ListSessions { .. }
             | Request::ShowSession { .. }
             | Request::ShowNode
+            | Request::ShowMesh
+            | Request::ShowRoute
+            | Request::ShowSessionPart
+            | Request::ShowPlacement { .. }
             | Request::TailAudit { .. }
     )
 }
@@ -436,7 +755,7 @@ mod tests {
         let mut cut_short = 0;
         for polls in 1.. {
             let email = format!("gone{polls}@example.org");
-            let before = *backend.commits().borrow();
+            let before = *backend.commits().unwrap().borrow();
             let new = NewAccount {
                 email: email.clone(),
                 display_name: "Gone".into(),
@@ -453,9 +772,9 @@ mod tests {
                 }
                 done
             };
-            drop(backend.turn.lock().await);
+            drop(backend.broker.as_ref().unwrap().turn.lock().await);
             let there = backend.ask(&call, Request::ShowAccount { email }).await.is_ok();
-            assert_eq!(*backend.commits().borrow() - before, u64::from(there), "after {polls} polls");
+            assert_eq!(*backend.commits().unwrap().borrow() - before, u64::from(there), "after {polls} polls");
             cut_short += u64::from(there && !done);
             if cut_short == 2 || done {
                 break;

@@ -6,7 +6,7 @@ use proto_spec::ticket::Role;
 use sealcast_attach::ClassCount;
 use sealcast_attach::registry::{AttachmentStatus, SessionStatus};
 use sealcast_broker::record::{AccountRole, MemberState};
-use sealcast_broker::request::{AccountView, MemberView, SessionView};
+use sealcast_broker::request::{AccountView, SessionView};
 use sealcast_placement::{PROBES_MAX, Placed, Probe};
 use sealcast_rpc as rpc;
 
@@ -91,23 +91,77 @@ pub(super) fn account(view: AccountView) -> rpc::Account {
     }
 }
 
-/// A session, with what this node knows of its attachments and traffic. In lists, where the broker names no members,
-/// those attached here stand for them, without a role.
-pub(super) fn session(view: SessionView, here: Option<&SessionStatus>, node_number: u32) -> rpc::Session {
-    let members = if view.members.is_empty() {
-        here.map(|here| here.attachments.iter().map(|attached| attachment(attached, node_number)).collect())
-            .unwrap_or_default()
-    } else {
-        view.members.into_iter().map(|view| member(view, here, node_number)).collect()
-    };
+/// A session in a list, where the broker names no members: those attached here stand for them, without a role.
+pub(super) fn listed_session(
+    view: SessionView,
+    here: Option<&SessionStatus>,
+    node_number: u32,
+) -> rpc::Session {
+    let part = session_part(here, node_number);
+    rpc::Session { members: part.members, traffic: part.traffic, ..session_head(view) }
+}
+
+/// One session with each node's part of it: every attachment, and the members who have none.
+pub(super) fn session(mut view: SessionView, parts: Vec<rpc::SessionPart>, unanswered: Vec<u32>) -> rpc::Session {
+    let members = std::mem::take(&mut view.members);
+    let mut rows = Vec::new();
+    for known in members {
+        let number: u32 = known.number.value().into();
+        let mut attached: Vec<rpc::SessionMember> = parts
+            .iter()
+            .flat_map(|part| &part.members)
+            .filter(|attached| attached.number == number)
+            .map(|attached| rpc::SessionMember { account: known.account.clone(), ..attached.clone() })
+            .collect();
+        if known.state == MemberState::Removed || attached.is_empty() {
+            let state = if known.state == MemberState::Removed { "removed" } else { "away" };
+            attached = vec![rpc::SessionMember {
+                number,
+                state: state.into(),
+                account: known.account,
+                ..rpc::SessionMember::default()
+            }];
+        }
+        for row in &mut attached {
+            row.role = member_role(known.role).into();
+        }
+        rows.extend(attached);
+    }
+    let mut totals: Vec<rpc::ClassTraffic> = Vec::new();
+    for count in parts.iter().flat_map(|part| &part.traffic) {
+        match totals.iter_mut().find(|total| total.class == count.class) {
+            None => totals.push(count.clone()),
+            Some(total) => {
+                total.frames_in += count.frames_in;
+                total.bytes_in += count.bytes_in;
+                total.frames_out += count.frames_out;
+                total.bytes_out += count.bytes_out;
+                total.dropped += count.dropped;
+            }
+        }
+    }
+    let nodes = parts.iter().map(|part| part.node_number).chain(unanswered.iter().copied()).collect();
+    rpc::Session { members: rows, traffic: totals, nodes, parts, unanswered, ..session_head(view) }
+}
+
+fn session_head(view: SessionView) -> rpc::Session {
     rpc::Session {
         session_id: view.id.0.to_vec(),
         provider: view.provider,
         created_ms: view.created.0,
         ended_ms: view.ended.map_or(0, |ended| ended.0),
-        members,
-        traffic: here.map(|here| traffic(&here.traffic)).unwrap_or_default(),
         joinable: view.joinable,
+        ..rpc::Session::default()
+    }
+}
+
+/// What one node knows of a session.
+pub(super) fn session_part(here: Option<&SessionStatus>, node_number: u32) -> rpc::SessionPart {
+    let Some(here) = here else { return rpc::SessionPart { node_number, ..Default::default() } };
+    rpc::SessionPart {
+        node_number,
+        members: here.attachments.iter().map(|attached| attachment(attached, node_number)).collect(),
+        traffic: traffic(&here.traffic),
     }
 }
 
@@ -127,23 +181,6 @@ const fn state(state: PeerState) -> &'static str {
         PeerState::Standby => "standby",
         PeerState::Lobby => "lobby",
         PeerState::Gone => "away",
-    }
-}
-
-fn member(view: MemberView, here: Option<&SessionStatus>, node_number: u32) -> rpc::SessionMember {
-    let attached =
-        here.and_then(|here| here.attachments.iter().find(|attachment| attachment.number == view.number));
-    let state = match (view.state, attached) {
-        (MemberState::Removed, _) => "removed",
-        (_, Some(attached)) => state(attached.state),
-        (MemberState::Lobby | MemberState::Member, None) => "away",
-    };
-    rpc::SessionMember {
-        number: view.number.value().into(),
-        role: member_role(view.role).into(),
-        state: state.into(),
-        node_number: if attached.is_some() { node_number } else { 0 },
-        account: view.account,
     }
 }
 

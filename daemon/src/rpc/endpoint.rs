@@ -11,8 +11,8 @@ use tonic::{Request as Incoming, Response, Status};
 use zeroize::Zeroizing;
 
 use super::backend::{Backend, Fault};
+use super::caller;
 use super::convert::{self, ticket_role};
-use crate::listener::{Caller, Transport};
 
 /// The service.
 pub(super) struct EndpointCalls {
@@ -28,11 +28,7 @@ impl EndpointCalls {
 
     /// The evidence that comes with a call, and where it comes from.
     fn evidence<T>(&self, request: &Incoming<T>) -> Result<(Call, IpAddr), Status> {
-        let Some(Caller { transport: Transport::Endpoint { peer, exporter } }) =
-            request.extensions().get::<Caller>()
-        else {
-            return Err(self.backend.status(&Fault::Bug));
-        };
+        let seen = caller::endpoint(&self.backend, request)?;
         let credential = match request.metadata().get_bin(rpc::CREDENTIAL_METADATA) {
             None => None,
             Some(value) => {
@@ -42,7 +38,8 @@ impl EndpointCalls {
                 })?)
             }
         };
-        Ok((Call { exporter: Some(*exporter), credential, admin: None }, peer.ip()))
+        let call = Call { exporter: Some(seen.exporter), credential, admin: None, via: seen.via };
+        Ok((call, seen.address))
     }
 
     fn refuse(&self, sentence: &'static str) -> Status {
@@ -139,13 +136,13 @@ impl rpc::endpoint_server::Endpoint for EndpointCalls {
         let attach_key = self.key(&message.attach_key)?;
         let probes = convert::probes(message.probes);
         match self.ask(&call, Request::CreateSession { attach_key, probes }).await? {
-            Reply::SessionCreated { session, number, ticket, nodes } => {
+            Reply::SessionCreated { session, number, ticket, nodes, standby } => {
                 Ok(Response::new(rpc::CreateSessionReply {
                     session_id: session.0.to_vec(),
                     number: number.value().into(),
                     ticket,
                     nodes: nodes.into_iter().map(convert::node).collect(),
-                    standby: None,
+                    standby: standby.map(convert::node),
                 }))
             }
             _ => Err(self.bug()),
@@ -186,7 +183,7 @@ impl rpc::endpoint_server::Endpoint for EndpointCalls {
             probes: convert::probes(message.probes),
         };
         match self.ask(&call, lookup).await? {
-            Reply::Found { session, number, leader, ticket, role, nodes } => {
+            Reply::Found { session, number, leader, ticket, role, nodes, standby } => {
                 Ok(Response::new(rpc::LookupReply {
                     session_id: session.0.to_vec(),
                     number: number.value().into(),
@@ -194,7 +191,7 @@ impl rpc::endpoint_server::Endpoint for EndpointCalls {
                     ticket,
                     role: convert::member_role(role).into(),
                     nodes: nodes.into_iter().map(convert::node).collect(),
-                    standby: None,
+                    standby: standby.map(convert::node),
                 }))
             }
             _ => Err(self.bug()),

@@ -24,6 +24,11 @@ pub(super) fn status(fault: &Fault) -> Status {
         Fault::Busy => Status::unavailable(fault.to_string()),
         Fault::Store(_) => Status::unavailable(fault.to_string()),
         Fault::Password(_) => Status::resource_exhausted(fault.to_string()),
+        Fault::NoBroker(_) | Fault::UnknownPeer(_) | Fault::NodeUnreachable(..) => {
+            Status::unavailable(fault.to_string())
+        }
+        Fault::NoBrokerHere => Status::failed_precondition(fault.to_string()),
+        Fault::Refused(_) => Status::permission_denied(fault.to_string()),
         Fault::Bug => Status::internal(fault.to_string()),
     };
     status.metadata_mut().insert(REFUSAL_METADATA, MetadataValue::from_static(fault.label()));
@@ -31,6 +36,27 @@ pub(super) fn status(fault: &Fault) -> Status {
         status.metadata_mut().insert(RETRY_METADATA, MetadataValue::from(*retry_after_ms));
     }
     status
+}
+
+/// The answer of another node, as this one hands it back: code, label, sentence and when to come again. A connection that
+/// broke before the answer is this mesh's fault and no refusal: the call may have been done.
+pub(super) fn hand_back(answer: Status) -> Status {
+    if std::error::Error::source(&answer).is_some() {
+        tracing::debug!(error = %answer, "a node closed the connection before it answered");
+        let mut broken = Status::unavailable(
+            "the node that this was handed to closed the connection before it answered: it may have been done; look, then \
+             try again",
+        );
+        broken.metadata_mut().insert(REFUSAL_METADATA, MetadataValue::from_static("handed_on_broken"));
+        return broken;
+    }
+    let mut back = Status::new(answer.code(), answer.message());
+    for key in [REFUSAL_METADATA, RETRY_METADATA] {
+        if let Some(value) = answer.metadata().get(key) {
+            back.metadata_mut().insert(key, value.clone());
+        }
+    }
+    back
 }
 
 const fn code(kind: DenialKind) -> Code {

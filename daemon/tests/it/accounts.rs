@@ -118,7 +118,7 @@ async fn an_administrator_may_do_what_the_certificate_says() {
             role != AdminRole::Auditor,
             "TailAudit by {role:?}"
         );
-        admin.show_node(rpc::ShowNodeRequest {}).await.unwrap();
+        admin.show_node(rpc::ShowNodeRequest::default()).await.unwrap();
     }
 
     // No certificate, a node's, and one of another mesh: no call gets through.
@@ -134,14 +134,14 @@ async fn an_administrator_may_do_what_the_certificate_says() {
     for config in [refused, node, foreign] {
         let Ok(stream) = tls(address, config).await else { continue };
         let Ok(channel) = channel(stream).await else { continue };
-        assert!(AdminClient::new(channel).show_node(rpc::ShowNodeRequest {}).await.is_err());
+        assert!(AdminClient::new(channel).show_node(rpc::ShowNodeRequest::default()).await.is_err());
     }
 
     // Administration is not served to endpoints, and the local socket may do everything.
     let stream =
         tls(SocketAddr::from(([127, 0, 0, 1], port)), client_config(&mesh.path("ca.pem"), alpn::GRPC, None));
     let mut outside = AdminClient::new(channel(stream.await.unwrap()).await.unwrap());
-    assert!(outside.show_node(rpc::ShowNodeRequest {}).await.is_err());
+    assert!(outside.show_node(rpc::ShowNodeRequest::default()).await.is_err());
     let mut local = admin_on(mesh.path("state").join("admin.sock")).await;
     local.lock_account(AccountRequest { email: "account-admin@example.org".into() }).await.unwrap();
 }

@@ -17,7 +17,7 @@ async fn a_second_one_on_the_same_folder_is_told_so() {
     assert_eq!(output.status.code(), Some(1));
     assert!(talk.contains("another relayd (process") && talk.contains("stop it first"), "{talk}");
     // The first one has not noticed.
-    node.admin().await.show_node(rpc::ShowNodeRequest {}).await.unwrap();
+    node.admin().await.show_node(rpc::ShowNodeRequest::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -210,5 +210,5 @@ async fn a_held_up_admin_port_leaves_the_socket_free() {
     }
     counted(SocketAddr::from(([127, 0, 0, 1], ops)), "grpc_full", 1).await;
     let mut client = admin_on(mesh.path("state").join("admin.sock")).await;
-    client.show_node(sealcast_rpc::ShowNodeRequest {}).await.unwrap();
+    client.show_node(sealcast_rpc::ShowNodeRequest::default()).await.unwrap();
 }

@@ -17,7 +17,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::sha256;
+use crate::{proof, sha256};
 
 /// The DNS name in every node's and broker's certificate, whatever it is called outside \[CRT-4\].
 pub const INTERNAL_NAME: &str = "node.mesh.internal";
@@ -30,6 +30,8 @@ const ROOTS_MAX: usize = 4;
 /// SubjectPublicKeyInfo of an Ed25519 key (RFC 8410) before its 32 bytes.
 const ED25519_SPKI_PREFIX: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// id-Ed25519, 1.3.101.112 (RFC 8410).
+const ED25519_OID: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// Why a certificate is refused. All but [`CertError::NoRoots`] are the presenting party's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -220,6 +222,59 @@ impl MeshTrust {
         }
         let Inspection { certificate, not_before, not_after, .. } = about;
         Ok(Identity { mesh, role, key, certificate, not_before, not_after })
+    }
+
+    /// Verifies an issuing certificate at `now`: made by a root itself, a CA that may sign revocations \[REV-2\]. Returns its
+    /// key. The path builder takes end entities alone, so this one step is taken by hand.
+    pub(crate) fn verify_issuing(
+        &self,
+        der: &CertificateDer<'_>,
+        now: WallTime,
+    ) -> Result<[u8; 32], CertError> {
+        if der.len() > CERTIFICATE_LENGTH_MAX {
+            return Err(CertError::Malformed);
+        }
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| CertError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(CertError::Malformed);
+        }
+        let ed25519 = |oid: &x509_parser::der_parser::Oid<'_>| oid.as_bytes() == ED25519_OID;
+        if !ed25519(&parsed.signature_algorithm.algorithm)
+            || !ed25519(&parsed.tbs_certificate.signature.algorithm)
+        {
+            return Err(CertError::WrongKey);
+        }
+        let signature = <[u8; 64]>::try_from(parsed.signature_value.data.as_ref());
+        let signature = signature.map_err(|_| CertError::Malformed)?;
+        let issuer = parsed.issuer().as_raw();
+        let is_issuer = |root: &&TrustAnchor<'_>| {
+            // An anchor's subject lacks the header of its SEQUENCE, which has two to four bytes.
+            let header = issuer.strip_suffix(root.subject.as_ref());
+            header.is_some_and(|header| (2..=4).contains(&header.len()))
+        };
+        let signed = self.roots.iter().filter(is_issuer).any(|root| {
+            let spki = root.subject_public_key_info.as_ref();
+            let key = spki.strip_prefix(&ED25519_SPKI_PREFIX[2..]);
+            let key = key.and_then(|key| <[u8; 32]>::try_from(key).ok());
+            key.is_some_and(|key| proof::verify(&key, parsed.tbs_certificate.as_ref(), &signature).is_ok())
+        });
+        if !signed {
+            return Err(CertError::OtherMesh);
+        }
+        let may_revoke = matches!(parsed.key_usage(), Ok(Some(usage)) if usage.value.crl_sign());
+        if !parsed.is_ca() || !may_revoke {
+            return Err(CertError::WrongRole);
+        }
+        let about = inspect(der)?;
+        if now < about.not_before {
+            return Err(CertError::NotYetValid);
+        }
+        if now > about.not_after {
+            return Err(CertError::Expired);
+        }
+        let spki = parsed.tbs_certificate.subject_pki.raw;
+        let key = spki.strip_prefix(&ED25519_SPKI_PREFIX).and_then(|key| <[u8; 32]>::try_from(key).ok());
+        key.ok_or(CertError::WrongKey)
     }
 }
 

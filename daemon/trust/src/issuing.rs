@@ -4,10 +4,12 @@
 //! one issuing key and then stays offline; the issuing key signs everything else. The operating system's randomness
 //! is asked here and nowhere else beneath the shells.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use proto_spec::WallTime;
+use proto_spec::revocation::{REVOKED_MAX, RevocationBody, Revoked, SignedRevocations};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ED25519, SanType,
@@ -21,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::cert::{
     CertError, CertificateRole, INTERNAL_NAME, Identity, MeshName, MeshTrust, chain_from_pem, identity,
 };
+use crate::revocation::RevocationList;
 
 /// How long the root lasts: 20 years.
 pub const ROOT_VALIDITY: Duration = Duration::from_secs(20 * 365 * 86_400);
@@ -43,6 +46,8 @@ pub mod file {
     pub const ISSUING: &str = "issuing.pem";
     /// Issuing key.
     pub const ISSUING_KEY: &str = "issuing.key";
+    /// The newest revocation list, public.
+    pub const REVOCATIONS: &str = "revocations.list";
 }
 
 /// A file to be written.
@@ -176,6 +181,83 @@ impl IssuingKey {
         validity: Option<Duration>,
         now: WallTime,
     ) -> Result<Issued, IssuingError> {
+        self.certify(role, names, KeyPair::generate_for(&PKCS_ED25519)?, validity, now)
+    }
+
+    /// Certifies the key of an existing certificate anew, for the same identity and names; the old certificate stays valid
+    /// until its own end \[CRT-5\]. `pem` and `key_pem` are the two files of [`IssuingKey::issue`].
+    ///
+    /// # Errors
+    /// [`IssuingError`] when the files cannot be read, do not belong together or are another mesh's.
+    pub fn renew(
+        &self,
+        pem: &[u8],
+        key_pem: &[u8],
+        validity: Option<Duration>,
+        now: WallTime,
+    ) -> Result<Issued, IssuingError> {
+        let old = single(pem)?;
+        let key = key_pair(key_pem)?;
+        require_same_key(&old, &key)?;
+        let about = crate::cert::inspect(&old)?;
+        match about.identity {
+            Some((mesh, role)) if mesh == self.mesh => self.certify(&role, &about.names, key, validity, now),
+            Some(_) => Err(CertError::OtherMesh.into()),
+            None => Err(CertError::IdentityAbsent.into()),
+        }
+    }
+
+    /// The list that follows `previous` and names `more` besides what it named; entries that have ended by themselves leave
+    /// it \[REV-1\].
+    ///
+    /// # Errors
+    /// [`IssuingError::Refused`] when the list would be longer than it may be.
+    pub fn revoke(
+        &self,
+        previous: Option<&RevocationList>,
+        more: impl IntoIterator<Item = Revoked>,
+        now: WallTime,
+    ) -> Result<SignedRevocations, IssuingError> {
+        if now >= self.not_after {
+            return Err(IssuingError::Certificate(CertError::Expired));
+        }
+        let old = previous.into_iter().flat_map(|list| list.entries.iter().copied());
+        let entries: BTreeMap<[u8; 32], Revoked> = old
+            .chain(more)
+            .filter(|entry| entry.expires > now)
+            .map(|entry| (entry.certificate, entry))
+            .collect();
+        if entries.len() > REVOKED_MAX {
+            return Err(IssuingError::Refused(format!(
+                "a revocation list holds at most {REVOKED_MAX} certificates, and {} would be in it: make a new issuing \
+                 key instead",
+                entries.len()
+            )));
+        }
+        let body = RevocationBody {
+            mesh: self.mesh.to_string(),
+            number: previous.map_or(0, |list| list.number) + 1,
+            issued: now,
+            issuing: self.certificate.to_vec(),
+            revoked: entries.into_values().collect(),
+        };
+        let signature = rcgen::SigningKey::sign(self.issuer.key(), &body.signed_message())?;
+        let signature = signature.try_into().map_err(|_| {
+            IssuingError::Refused(
+                "the issuing key is not Ed25519: use the one that `relayctl pki init` wrote".into(),
+            )
+        })?;
+        Ok(SignedRevocations { body, signature })
+    }
+
+    fn certify(
+        &self,
+        role: &CertificateRole,
+        names: &[String],
+        key: KeyPair,
+        validity: Option<Duration>,
+        now: WallTime,
+    ) -> Result<Issued, IssuingError> {
         if now >= self.not_after {
             return Err(IssuingError::Certificate(CertError::Expired));
         }
@@ -185,7 +267,6 @@ impl IssuingKey {
                 names.len()
             )));
         }
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let left = Duration::from_millis(self.not_after.0.saturating_sub(now.0));
         let mut leaf =
             params(&role.to_string(), &self.mesh, now, validity.unwrap_or(LEAF_VALIDITY).min(left))?;

@@ -1,4 +1,5 @@
-//! Who may be believed in a mesh: certificates, tickets, proofs of possession, tombstones and the audit chain.
+//! Who may be believed in a mesh: certificates and their revocation, tickets, proofs of possession, tombstones and the
+//! audit chain.
 //!
 //! Owns every check of a signature on the server side and the making of those that a broker makes. Never reads a
 //! clock, opens a file or socket, or asks the operating system for randomness; the feature `issuing` (for
@@ -10,12 +11,14 @@ pub mod cert;
 pub mod issuing;
 pub mod key;
 pub mod proof;
+pub mod revocation;
 pub mod ticket;
 pub mod tombstone;
 
 pub use audit::{AuditFault, AuditLink, FaultKind, Head};
 pub use cert::{AdminRole, CertError, CertificateRole, Identity, MeshName, MeshTrust};
 pub use key::BrokerSigner;
+pub use revocation::{RevocationError, RevocationList};
 pub use proof::{ProofError, ticket_hash, verify_attach_proof, verify_credential, verify_ticket_call};
 pub use ticket::{BrokerKey, TicketError, Verifier, issue};
 

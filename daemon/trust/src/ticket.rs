@@ -3,7 +3,7 @@
 //! A node holds one [`Verifier`] with the keys of every broker it accepts. Never checks the proof of possession
 //! (`proof`) nor tombstones (the attach core).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pasetors::keys::{AsymmetricPublicKey, AsymmetricSecretKey};
@@ -145,6 +145,13 @@ impl Verifier {
     #[must_use]
     pub fn and(mut self, broker: BrokerKey) -> Verifier {
         self.brokers.insert(broker.certificate, broker);
+        self
+    }
+
+    /// Accepts nothing more that these certificates sign \[REV-4\].
+    #[must_use]
+    pub fn without(mut self, revoked: &BTreeSet<[u8; 32]>) -> Verifier {
+        self.brokers.retain(|certificate, _| !revoked.contains(certificate));
         self
     }
 

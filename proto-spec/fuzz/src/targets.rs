@@ -19,6 +19,7 @@ use proto_spec::mpsl::roster::Roster;
 use proto_spec::packet::RecordHeader;
 use proto_spec::ticket::{Claims, Footer};
 use proto_spec::tombstone::Tombstone;
+use proto_spec::trunk::{TrunkFrame, Unit};
 use proto_spec::{Wire, probe};
 
 /// Takes any bytes; panics on a bug.
@@ -50,6 +51,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("membership", canonical::<Membership>),
     ("mesh_message", canonical::<MeshMessage>),
     ("trunk_header", canonical::<TrunkHeader>),
+    ("trunk_frame", canonical::<TrunkFrame>),
+    ("trunk_unit", trunk_unit),
 ];
 
 /// Runs one target.
@@ -117,4 +120,14 @@ pub fn pairwise(bytes: &[u8]) {
     if let Ok((header, sealed)) = PairwiseHeader::split(bytes) {
         assert_eq!([&header.to_array()[..], sealed].concat(), bytes);
     }
+}
+
+/// A unit of a data connection between nodes.
+pub fn trunk_unit(bytes: &[u8]) {
+    let Ok(unit) = Unit::parse(bytes) else { return };
+    let mut out = Vec::new();
+    Unit::put_head(&mut out, &unit.header, unit.run_length);
+    let run_at = bytes.len() - unit.run_length;
+    assert_eq!(out, bytes[..run_at], "two encodings of one head");
+    assert!(unit.frames >= 1 && unit.run_length > 0);
 }

@@ -4,6 +4,7 @@ use proto_spec::frame::FrameType;
 use proto_spec::lsa::DrainState;
 use proto_spec::membership::MemberKind;
 use proto_spec::mesh::MeshMessageType;
+use proto_spec::trunk::{TrunkFrameType, TrunkRefusal, WELCOME};
 use proto_spec::{Refusal, TrafficClass};
 
 /// The rows of the table under a heading, each split into its cells.
@@ -70,8 +71,26 @@ fn messages_and_states_of_the_mesh() {
 
 #[test]
 fn application_protocols() {
-    let code = [proto_spec::alpn::ATTACH, proto_spec::alpn::GRPC, proto_spec::alpn::HTTP1]
+    use proto_spec::alpn::{ATTACH, DATA, GRPC, HTTP1, TRUNK};
+    let code = [ATTACH, GRPC, HTTP1, TRUNK, DATA]
         .map(|alpn| format!("`{}`", std::str::from_utf8(alpn).unwrap()));
     let spec: Vec<_> = table("Application protocols").into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(spec, code);
+}
+
+/// [TRK-3], [TRK-5], [TRK-7], [TRK-13]
+#[test]
+fn frames_and_refusals_of_trunks() {
+    let code: Vec<_> =
+        TrunkFrameType::ALL.iter().map(|kind| vec![(*kind as u8).to_string(), format!("{kind:?}")]).collect();
+    assert_eq!(code, table("Trunk frames"));
+    let code: Vec<_> = TrunkRefusal::ALL
+        .iter()
+        .map(|refusal| vec![(*refusal as u8).to_string(), refusal.label().to_owned()])
+        .collect();
+    assert_eq!(code, table("Trunk refusals"));
+    for refusal in TrunkRefusal::ALL {
+        assert_eq!(TrunkRefusal::from_code(u16::from(*refusal as u8)), Some(*refusal));
+        assert_ne!(*refusal as u8, WELCOME);
+    }
 }

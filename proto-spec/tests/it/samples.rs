@@ -11,6 +11,7 @@ use proto_spec::app::{
 use proto_spec::channel::{Ack, AckEntry, AckRange, AckRecord, LatestHeader};
 use proto_spec::checkpoint::{Checkpoint, CheckpointBody};
 use proto_spec::egress::{EgressSet, HOP_LIMIT, TrunkHeader};
+use proto_spec::frame::{DataHeader, Destination, Replace};
 use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaLink, LsaVersion, Roles};
 use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipEntry, MembershipVersion};
 use proto_spec::mesh::{
@@ -25,8 +26,10 @@ use proto_spec::mpsl::pairwise::PairwiseHeader;
 use proto_spec::mpsl::roster::{Roster, RosterMember};
 use proto_spec::ticket::Role;
 use proto_spec::tombstone::{Tombstone, TombstoneBody};
+use proto_spec::trunk::{Heartbeat as TrunkHeartbeat, TrunkFrame, TrunkHello, TrunkRefusal, Unit};
 use proto_spec::{
-    AttachSeq, EpochId, NodeNumber, SenderNumber, SessionId, SessionNumber, StreamId, WallTime, Wire,
+    AttachSeq, EpochId, NodeNumber, SenderNumber, SessionId, SessionNumber, StreamId, TrafficClass, WallTime,
+    Wire,
 };
 
 fn number(value: u16) -> SenderNumber {
@@ -148,6 +151,10 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let egress = EgressSet::new([node(2), node(700)]).unwrap();
     let header = TrunkHeader { hop_limit: HOP_LIMIT, ingress: node(1), egress, session: SessionId([3; 16]) };
     add("trunk_header", "two-nodes", header.to_bytes());
+    add("trunk_unit", "two-frames", trunk_unit(&header));
+    for (name, frame) in trunk_frames() {
+        add("trunk_frame", name, frame.to_bytes());
+    }
     for (name, message) in mesh_messages() {
         add("mesh_message", name, message.to_bytes());
     }
@@ -173,6 +180,7 @@ fn lsa() -> Lsa {
         region: "eu-central".into(),
         failure_domain: "rack 7".into(),
         addresses: vec!["relay.example:8200".into()],
+        trunk_addresses: vec!["relay.example:8210".into()],
         links: vec![LsaLink { neighbor: node(2), cost: 12 }, LsaLink { neighbor: node(700), cost: 250 }],
     };
     Lsa { body, signature: [6; 64] }
@@ -196,6 +204,45 @@ fn membership() -> Membership {
         ],
     };
     Membership { body, signature: [4; 64] }
+}
+
+/// Two frames of one sender and update for two nodes.
+fn trunk_unit(header: &TrunkHeader) -> Vec<u8> {
+    let mut run = Vec::new();
+    for last in [false, true] {
+        let data = DataHeader {
+            class: TrafficClass::Screen,
+            sender: number(3),
+            destination: Destination::one(number(2)),
+            replace: Some(Replace { key: 1, update: 4, last }),
+        };
+        data.put(&mut run, |out| out.extend_from_slice(b"sealed"));
+    }
+    let mut unit = Vec::new();
+    Unit::put_head(&mut unit, header, run.len());
+    unit.extend_from_slice(&run);
+    unit
+}
+
+/// Each control frame of a trunk once.
+fn trunk_frames() -> Vec<(&'static str, TrunkFrame)> {
+    let hello = TrunkHello {
+        version_min: 1,
+        version_max: 1,
+        node: node(7),
+        wall: WallTime(1_000),
+        trunk: 0x0102_0304_0506_0708,
+        mesh: "example".into(),
+        software: "relayd 0.1.0".into(),
+    };
+    let heartbeat = TrunkHeartbeat { sent_us: 2_000_000, echo_us: 1_900_000, held_us: 40 };
+    vec![
+        ("hello", TrunkFrame::Hello(hello)),
+        ("heartbeat", TrunkFrame::Heartbeat(heartbeat)),
+        ("up", TrunkFrame::Up),
+        ("message", TrunkFrame::Message(MeshMessage::Request([6; 32]).to_bytes())),
+        ("close", TrunkFrame::Close(TrunkRefusal::Surplus)),
+    ]
 }
 
 /// Each message between nodes once.

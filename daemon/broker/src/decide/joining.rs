@@ -3,7 +3,7 @@
 use proto_spec::ticket::{Claims, Role, TicketKind};
 use proto_spec::{NodeNumber, SenderNumber, SessionNumber, WallTime};
 use rand_core::Rng;
-use sealcast_placement::{Placed, Probe};
+use sealcast_placement::{Located, Probe};
 use sealcast_trust::issue;
 use sealcast_trust::ticket::validity_max;
 
@@ -78,6 +78,7 @@ impl Broker {
         number: Option<SessionNumber>,
         attach_key: &[u8; 32],
         probes: &[Probe],
+        rng: &mut impl Rng,
     ) -> Result<Reply, Stop> {
         let number = number.ok_or(Denial::NumberUnknown)?;
         let join: Option<JoinRecord> = tx.get(&keys::join(number), "number")?;
@@ -129,12 +130,13 @@ impl Broker {
                 session.members.len() - 1
             }
         };
-        let nodes = sealcast_placement::order(&self.candidates, probes);
-        let ticket = self.ticket(&mut session, place, TicketKind::Lobby, now, &nodes);
+        let located = self.place(tx, session.id, false, probes, rng)?;
+        let ticket = self.ticket(&mut session, place, TicketKind::Lobby, now, located.preferred());
         let guest = session.members[place].number;
         tx.put(keys::session(session.id), &session);
         let draft = Draft::done(who.actor(), "join.lookup").session(session.id).member(guest);
         tx.audit(draft.with("role", join.role.name()));
+        let Located { offered: nodes, standby, .. } = located;
         Ok(Reply::Found {
             session: session.id,
             number: guest,
@@ -142,6 +144,7 @@ impl Broker {
             ticket,
             role: join.role,
             nodes,
+            standby,
         })
     }
 
@@ -169,7 +172,7 @@ impl Broker {
         if let Some(Number(used)) = session.members[place].joined_by.take() {
             close_number(tx, &mut session, used)?;
         }
-        let ticket = self.ticket(&mut session, place, TicketKind::Member, now, &[]);
+        let ticket = self.ticket(&mut session, place, TicketKind::Member, now, Vec::new());
         tx.put(keys::session(session.id), &session);
         tx.audit(Draft::done(who.actor(), "member.admit").session(session.id).member(number));
         Ok(Reply::Ticket { ticket })
@@ -182,13 +185,12 @@ impl Broker {
         place: usize,
         kind: TicketKind,
         now: WallTime,
-        nodes: &[Placed],
+        nodes: Vec<NodeNumber>,
     ) -> String {
         let member = &mut session.members[place];
         let expires = now.plus(validity_max(kind));
         member.ticket_expires = expires;
         session.alive_until = session.alive_until.max(expires);
-        let nodes: Vec<NodeNumber> = nodes.iter().map(|node| node.node).collect();
         let claims = Claims {
             mesh: self.mesh().to_owned(),
             session: session.id,

@@ -31,7 +31,7 @@ impl Broker {
         let mut session = session.clone();
         let place = session.members.iter().position(|entry| entry.number == claims.number);
         let place = place.ok_or(Denial::MemberRemoved)?;
-        let ticket = self.ticket(&mut session, place, TicketKind::Member, tx.now, &[]);
+        let ticket = self.ticket(&mut session, place, TicketKind::Member, tx.now, Vec::new());
         tx.put(keys::session(session.id), &session);
         tx.audit(Draft::done(who.actor(), "ticket.renew").session(session.id));
         Ok(Reply::Ticket { ticket })

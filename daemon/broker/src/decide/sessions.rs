@@ -3,7 +3,7 @@
 use proto_spec::ticket::{Role, TicketKind};
 use proto_spec::{SenderNumber, SessionId};
 use rand_core::Rng;
-use sealcast_placement::Probe;
+use sealcast_placement::{Located, Probe};
 
 use super::auth::Who;
 use super::joining::{allot, close_number};
@@ -54,8 +54,8 @@ impl Broker {
             ticket_expires: tx.now,
             joined_by: None,
         });
-        let nodes = sealcast_placement::order(&self.candidates, probes);
-        let ticket = self.ticket(&mut session, 0, TicketKind::Member, tx.now, &nodes);
+        let located = self.place(tx, id, true, probes, rng)?;
+        let ticket = self.ticket(&mut session, 0, TicketKind::Member, tx.now, located.preferred());
         tx.put(keys::session(id), &session);
         tx.put(keys::live(id), &account.id);
         let now = tx.now;
@@ -63,7 +63,8 @@ impl Broker {
         let sessions_opened = account.sessions_opened + 1;
         tx.put(keys::account(account.id), &AccountRecord { sessions_opened, ..account.clone() });
         tx.audit(Draft::done(who.actor(), "session.create").session(id));
-        Ok(Reply::SessionCreated { session: id, number, ticket, nodes })
+        let Located { offered: nodes, standby, .. } = located;
+        Ok(Reply::SessionCreated { session: id, number, ticket, nodes, standby })
     }
 
     pub(super) fn end_session(&self, tx: &mut Tx<'_>, who: &Who) -> Result<Reply, Stop> {

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use proto_spec::{SenderNumber, SessionId, WallTime, Wire};
+use proto_spec::{NodeNumber, Now, SenderNumber, SessionId, Timestamp, WallTime, Wire};
+use sealcast_placement::SessionPlace;
 use sealcast_trust::Head;
 use sealcast_trust::audit::{
     Actor, CHECKPOINT_INTERVAL, CHECKPOINT_RECORDS, Outcome, Record, sign_checkpoint,
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Broker, Commit, Decision, Effect, Stop};
+use crate::call::Call;
 use crate::denial::Denial;
 use crate::keys;
 use crate::kv::{Compare, Key, Op, Range, Read, ReadSet};
@@ -53,6 +55,18 @@ impl Draft {
         Draft { subject: Some(format!("member {number}")), ..self }
     }
 
+    pub(crate) fn node(self, number: NodeNumber) -> Draft {
+        Draft { subject: Some(format!("node {number}")), ..self }
+    }
+
+    /// Notes the node that handed the call on, if one did \[GW-16\].
+    pub(crate) fn via(self, call: &Call) -> Draft {
+        match call.via {
+            Some(node) => self.with("via", &format!("node {node}")),
+            None => self,
+        }
+    }
+
     pub(crate) fn with(mut self, name: &str, value: &str) -> Draft {
         self.detail.insert(name.to_owned(), value.to_owned());
         self
@@ -63,6 +77,7 @@ impl Draft {
 pub(crate) struct Tx<'a> {
     reads: &'a ReadSet,
     pub(crate) now: WallTime,
+    pub(crate) mono: Timestamp,
     compares: BTreeMap<Key, Option<Vec<u8>>>,
     writes: BTreeMap<Key, Option<Vec<u8>>>,
     effects: Vec<Effect>,
@@ -71,10 +86,11 @@ pub(crate) struct Tx<'a> {
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) fn new(reads: &'a ReadSet, now: WallTime) -> Tx<'a> {
+    pub(crate) fn new(reads: &'a ReadSet, now: Now) -> Tx<'a> {
         Tx {
             reads,
-            now,
+            now: now.wall,
+            mono: now.mono,
             compares: BTreeMap::new(),
             writes: BTreeMap::new(),
             effects: Vec::new(),
@@ -116,6 +132,11 @@ impl<'a> Tx<'a> {
             Some(entries) => Ok(entries),
             None => Err(Stop::Need(vec![Read::Range(range)])),
         }
+    }
+
+    /// Where a session is, as the overlay knows it.
+    pub(crate) fn session_place(&self, session: SessionId) -> Result<&'a SessionPlace, Stop> {
+        self.reads.session(session).ok_or_else(|| Stop::Need(vec![Read::Session(session)]))
     }
 
     pub(crate) fn put<T: Serialize>(&mut self, key: Key, value: &T) {

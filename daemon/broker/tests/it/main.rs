@@ -7,5 +7,6 @@ mod audit;
 mod housekeeping;
 mod joining;
 mod login;
+mod placing;
 mod roles;
 mod world;

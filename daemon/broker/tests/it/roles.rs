@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proto_spec::ticket::Role;
-use proto_spec::{SenderNumber, SessionId, SessionNumber};
+use proto_spec::{NodeNumber, SenderNumber, SessionId, SessionNumber};
 use sealcast_broker::record::AccountRole;
 use sealcast_broker::request::{LoginRequest, NewAccount, NewPassword, TicketProof};
 use sealcast_broker::{AdminCaller, Call, DenialKind, Method, Request, Requirement};
@@ -84,6 +84,13 @@ fn request(method: Method, proof: TicketProof, guest: SenderNumber, session: Ses
         Method::ShowSession => Request::ShowSession { session },
         Method::CloseSession => Request::CloseSession { session },
         Method::ShowNode => Request::ShowNode,
+        Method::DrainNode => Request::DrainNode { node: NodeNumber::new(3).unwrap() },
+        Method::UndrainNode => Request::UndrainNode { node: NodeNumber::new(3).unwrap() },
+        Method::ShowMesh => Request::ShowMesh,
+        Method::ShowRoute => Request::ShowRoute,
+        Method::ShowSessionPart => Request::ShowSessionPart,
+        Method::ShowPlacement => Request::ShowPlacement { session: Some(session), probes: vec![] },
+        Method::PublishRevocations => Request::PublishRevocations { number: 1, revoked: 1 },
         Method::TailAudit => Request::TailAudit { from_index: 0, last: 0, limit: 0 },
     }
 }
@@ -191,6 +198,13 @@ fn all_calls_by_all_callers() {
                 Err((DenialKind::Unauthenticated | DenialKind::PermissionDenied, label)) if label != "login_failed"
             );
             let may = (caller.may)(method.requirement());
+            if let Requirement::Admin(_) = method.requirement() {
+                // A node without a broker holds callers against the very same table.
+                let permitted = method.permit(caller.call.admin.as_ref());
+                assert_eq!(permitted.is_ok(), may, "{} is permitted {}", caller.name, method.name());
+            } else {
+                assert!(method.permit(Some(&AdminCaller::Local { uid: 0 })).is_err(), "{}", method.name());
+            }
             assert_eq!(may, !refused, "{} calls {}: {result:?}", caller.name, method.name());
             if refused {
                 kept_out += 1;
@@ -216,4 +230,18 @@ fn auditors_change_nothing() {
             assert!(!roles.is_empty());
         }
     }
+}
+
+/// \[GW-16\]: what nodes hand to each other for an administrator changes nothing but the service of one node.
+#[test]
+fn nodes_hand_on_little() {
+    let handed_on: Vec<&str> =
+        Method::ALL.iter().filter(|method| method.is_of_one_node()).map(|method| method.name()).collect();
+    assert_eq!(
+        handed_on,
+        ["Admin.ShowNode", "Admin.DrainNode", "Admin.UndrainNode", "Admin.ShowSessionPart"]
+    );
+    let without_broker = Method::ALL.iter().filter(|method| method.needs_no_broker());
+    assert!(without_broker.clone().all(|method| matches!(method.requirement(), Requirement::Admin(_))));
+    assert_eq!(without_broker.count(), handed_on.len() + 3);
 }

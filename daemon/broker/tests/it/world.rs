@@ -15,7 +15,7 @@ use sealcast_broker::{
     AdminCaller, Broker, Call, Compare, Credential, Decision, Denial, Effect, Key, Op, Range, Read, ReadSet,
     Reply, Request, Seed,
 };
-use sealcast_placement::Candidate;
+use sealcast_placement::{Located, SessionPlace, Site};
 use sealcast_trust::issuing::{self, IssuingKey, PkiFile};
 use sealcast_trust::key::signing_key_from_pem;
 use sealcast_trust::{BrokerKey, BrokerSigner, CertificateRole, Verifier, ticket_hash};
@@ -30,7 +30,12 @@ pub(crate) struct World {
     pub(crate) verifier: Verifier,
     pub(crate) store: BTreeMap<Key, Vec<u8>>,
     pub(crate) now: Now,
+    /// Effects but for placements.
     pub(crate) effects: Vec<Effect>,
+    /// Placements, as the broker explains them.
+    pub(crate) placements: Vec<Located>,
+    /// Where sessions are.
+    pub(crate) places: BTreeMap<SessionId, SessionPlace>,
     /// Commits so far.
     pub(crate) commits: usize,
     rng: ChaCha20Rng,
@@ -58,11 +63,23 @@ pub(crate) fn hash(password: &str) -> String {
 }
 
 pub(crate) fn anyone() -> Call {
-    Call { exporter: Some(EXPORTER), credential: None, admin: None }
+    Call { exporter: Some(EXPORTER), ..Call::default() }
 }
 
 pub(crate) fn local() -> Call {
-    Call { exporter: None, credential: None, admin: Some(AdminCaller::Local { uid: 0 }) }
+    Call { admin: Some(AdminCaller::Local { uid: 0 }), ..Call::default() }
+}
+
+/// A node that endpoints reach as `n1`.
+pub(crate) fn site(number: u16) -> Site {
+    Site {
+        node: NodeNumber::new(number).unwrap(),
+        host: format!("n{number}"),
+        ports: vec![8200],
+        failure_domain: format!("rack {}", number % 2),
+        capacity: 10,
+        draining: false,
+    }
 }
 
 fn contents<'a>(files: &'a [PkiFile], name: &str) -> &'a [u8] {
@@ -82,20 +99,15 @@ impl World {
         let signer = BrokerSigner::new(&issued.identity, key).unwrap();
         let verifier = Verifier::new("m", [BrokerKey::new(&issued.identity).unwrap()]);
         let mut broker = Broker::new(signer, verifier.clone(), hash("nobody knows this"));
-        broker.set_candidates(vec![Candidate {
-            node: NodeNumber::new(1).unwrap(),
-            host: "relay.example.org".into(),
-            ports: vec![8200],
-            attachments: 0,
-            attachments_max: 10,
-            draining: false,
-        }]);
+        broker.set_sites(vec![site(1)]);
         World {
             broker,
             verifier,
             store: BTreeMap::new(),
             now: Now { wall: START, ..Now::default() },
             effects: Vec::new(),
+            placements: Vec::new(),
+            places: BTreeMap::new(),
             commits: 0,
             rng: ChaCha20Rng::from_seed([42; 32]),
         }
@@ -123,6 +135,9 @@ impl World {
                         entries.take(limit).collect()
                     };
                     reads.insert_range(range, entries);
+                }
+                Read::Session(session) => {
+                    reads.insert_session(session, self.places.get(&session).cloned().unwrap_or_default());
                 }
             }
         }
@@ -166,7 +181,17 @@ impl World {
             Decision::Denied(denial) => Err(denial),
             Decision::Commit(commit) => {
                 assert!(self.commit(&commit.compare, &commit.ops), "a conflict with nobody");
-                self.effects.extend(commit.effects);
+                for effect in commit.effects {
+                    match effect {
+                        Effect::Placed { located, .. } => {
+                            if let Some(first) = located.placement.offered.first() {
+                                self.broker.placed(*first, self.now.mono);
+                            }
+                            self.placements.push(*located);
+                        }
+                        other => self.effects.push(other),
+                    }
+                }
                 commit.reply
             }
             Decision::Need(_) => unreachable!(),

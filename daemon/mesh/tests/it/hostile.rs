@@ -32,6 +32,7 @@ fn lsa(world: &World, identity: &Identity, version: LsaVersion) -> Lsa {
         region: String::new(),
         failure_domain: String::new(),
         addresses: vec!["elsewhere:8200".into()],
+        trunk_addresses: Vec::new(),
         links: Vec::new(),
     };
     let signature = crypto::sign(&identity.key, &body.signed_message()).0;

@@ -28,6 +28,7 @@ fn rng() -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(7)
 }
 
+/// \[PLC-2\] \[PLC-3\]
 #[test]
 fn each_node_has_a_reason() {
     let mut views = vec![
@@ -60,6 +61,22 @@ fn each_node_has_a_reason() {
     );
 }
 
+/// \[PLC-1\]: far nodes are no first choice, and yet something to fall back on; in another rack before the same one.
+#[test]
+fn far_nodes_fill_the_list_and_stand_by() {
+    let mut views = vec![view(1, 10, 0), view(3, 200, 0), view(2, 300, 0), view(5, 10, 0)];
+    views[3].rtt_us = None;
+    for seed in 0..20 {
+        let placement = place(&views, 1, &mut ChaCha20Rng::seed_from_u64(seed));
+        let offered: Vec<u16> = placement.offered.iter().map(|node| node.value()).collect();
+        assert_eq!(offered, [1, 3, 2], "what was not measured comes last");
+        assert_eq!(placement.standby.map(NodeNumber::value), Some(2), "the only one in another rack");
+        assert_eq!(verdict(&placement, 3), Verdict::Reserve);
+        assert_eq!(verdict(&placement, 5), Verdict::TooFar);
+    }
+}
+
+/// \[PLC-1\]
 #[test]
 fn the_standby_stands_elsewhere() {
     let views = [view(1, 10, 0), view(3, 10, 0), view(5, 10, 0), view(2, 25, 0)];

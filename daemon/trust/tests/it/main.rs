@@ -4,5 +4,6 @@
 
 mod certificates;
 mod mesh;
+mod revocations;
 mod signatures;
 mod tickets;

@@ -11,7 +11,7 @@ use sealcast_trust::{TicketError, issue};
 
 use crate::mesh::{Mesh, NOW, contents};
 
-fn claims(kind: TicketKind, validity: Duration) -> Claims {
+pub(crate) fn claims(kind: TicketKind, validity: Duration) -> Claims {
     Claims {
         mesh: "m".into(),
         session: SessionId([7; 16]),

@@ -208,8 +208,8 @@ impl World {
             .is_some()
             .then(|| others.filter(|other| self.plan.may_link(number, *other)).collect::<Vec<_>>());
         let seeds = match &allowed {
-            Some(allowed) => allowed.iter().map(|other| address(*other)).collect(),
-            None => (1..=2).map(node).filter(|seed| *seed != number).map(address).collect(),
+            Some(allowed) => allowed.iter().map(|other| trunk_address(*other)).collect(),
+            None => (1..=2).map(node).filter(|seed| *seed != number).map(trunk_address).collect(),
         };
         let broker = self.plan.brokers.contains(&number.value());
         let config = Config {
@@ -220,6 +220,7 @@ impl World {
             region: format!("region {}", number.value() % 3),
             failure_domain: format!("domain {}", number.value() % 4),
             addresses: vec![address(number)],
+            trunk_addresses: vec![trunk_address(number)],
             software: "test".into(),
             ..Config::default()
         };
@@ -426,6 +427,8 @@ impl World {
         let soon = Duration::from_micros(self.random.range(50, 2_000));
         match output {
             Output::Dial { peer, addresses } => {
+                // [LSA-1]: nodes dial trunk addresses, never those for endpoints.
+                assert!(addresses.iter().all(|address| !address.starts_with("node-")), "{addresses:?}");
                 let peer = peer.or_else(|| addresses.first().and_then(|address| number_of(address)));
                 if let Some(peer) = peer {
                     self.dial(number, peer);
@@ -683,6 +686,10 @@ fn address(number: NodeNumber) -> String {
     format!("node-{number}:8200")
 }
 
+fn trunk_address(number: NodeNumber) -> String {
+    format!("trunk-{number}:8210")
+}
+
 fn number_of(address: &str) -> Option<NodeNumber> {
-    NodeNumber::new(address.strip_prefix("node-")?.strip_suffix(":8200")?.parse().ok()?)
+    NodeNumber::new(address.strip_prefix("trunk-")?.strip_suffix(":8210")?.parse().ok()?)
 }
