@@ -20,6 +20,17 @@ pub(crate) const SENTENCE_CHARS_MAX: usize = 300;
 pub(crate) const EVENTS_MAX: usize = 256;
 /// Commands that wait for the session.
 pub(crate) const COMMANDS_MAX: usize = 32;
+/// Connections to nodes at a time: one in use, one that stands by, one that is being left, one that the core has not
+/// placed yet.
+pub(crate) const WIRES_MAX: usize = 4;
+/// Nodes whose round trips are measured before a session begins: placement chooses among a few.
+pub(crate) const PROBES_MAX: usize = 4;
+/// Measuring them costs a user no more than this.
+pub(crate) const PROBE_MAX: Duration = Duration::from_millis(300);
+/// Nodes whose gateways are tried for one call.
+pub(crate) const GATEWAYS_MAX: usize = 3;
+/// Addresses that are remembered from what gateways named.
+pub(crate) const NAMED_MAX: usize = 32;
 /// Received chunks that wait for the core.
 pub(crate) const RX_CHUNKS_MAX: usize = 4;
 /// Bytes read from a connection at once.

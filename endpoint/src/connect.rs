@@ -60,6 +60,8 @@ pub(crate) struct TlsConnection {
     pub(crate) stream: TlsStream<TcpStream>,
     /// The exporter of this connection, for proofs.
     pub(crate) exporter: [u8; 32],
+    /// A hash of the certificate that the node showed: tells nodes apart.
+    pub(crate) certificate: [u8; 32],
 }
 
 /// Why one attempt failed, in the order of what tells the user most.
@@ -138,7 +140,9 @@ pub(crate) async fn tls(
     let exporter = session
         .export_keying_material([0u8; 32], label, Some(&[]))
         .map_err(|error| Failure::NotANode(error.to_string()))?;
-    Ok(TlsConnection { stream, exporter })
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let certificate = *blake3::hash(leaf.map_or(&[], |leaf| leaf.as_ref())).as_bytes();
+    Ok(TlsConnection { stream, exporter, certificate })
 }
 
 /// TLS and the greeting of an attachment.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Session, Commander --commands--> driver --events--> Session
-//!        Wire (reader, writer) <-> driver <-- answers -- calls, connecting, file tasks
+//!      Wires (reader, writer) <-> driver <-- answers -- calls, connecting, file tasks
 //! ```
 //! All channels are bounded. Events wait in the driver until they are read; when many wait it stops reading from the
 //! network, so that pressure reaches the other side.
@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::BytesMut;
 use proto_spec::{Now, SessionNumber, Timestamp, WallTime};
 use sealcast_endpoint_core::attach::{AttachKey, Greeted};
 use sealcast_endpoint_core::command::Command;
@@ -19,20 +18,23 @@ use sealcast_endpoint_core::config::GATHER_BYTES;
 use sealcast_endpoint_core::event::{Event, TransferId};
 use sealcast_endpoint_core::files::FileResult;
 use sealcast_endpoint_core::security::Security;
-use sealcast_endpoint_core::session::{Call, CallFailure, CallId, CallReply, CallRequest, Endpoint, Output};
+use sealcast_endpoint_core::session::{
+    Call, CallFailure, CallId, CallReply, CallRequest, Endpoint, Output, Reached, Way,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{EVENTS_MAX, FLUSH_MAX, RESULTS_MAX};
-use crate::connect::TlsConnection;
+use crate::connect::{Target, TlsConnection};
 use crate::files::FileTasks;
 use crate::gateway::{Gateway, TicketHolder, misbehaved};
 use crate::wire::Wire;
+use crate::wires::{Senders, Wires};
 use crate::{Error, ErrorKind, Mesh};
 
 /// What the tasks around the driver answer.
 pub(crate) enum Answer {
-    Connected(Result<(TlsConnection, Greeted), Error>),
+    Connected(Way, Result<(Target, TlsConnection, Greeted), Error>),
     Call(CallId, Result<CallReply, CallFailure>),
     File(TransferId, FileResult),
 }
@@ -75,8 +77,7 @@ pub(crate) fn answers() -> (mpsc::Sender<Answer>, mpsc::Receiver<Answer>) {
 impl<S: Security> Driver<S> {
     /// Runs until the session is over, or nobody reads its events any more.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
-        let mut wire: Option<Wire> = None;
-        let mut chunks: Option<mpsc::Receiver<BytesMut>> = None;
+        let mut wires = Wires::default();
         let mut waiting: VecDeque<Event> = VecDeque::new();
         let mut commanders_left = true;
         loop {
@@ -84,18 +85,16 @@ impl<S: Security> Driver<S> {
             while let Some(output) = self.endpoint.poll_output() {
                 match output {
                     Output::Event(event) => waiting.push_back(event),
-                    Output::Disconnect => (wire, chunks) = (None, None),
+                    Output::Disconnect(way) => wires.remove(way),
                     Output::Closed => closed = true,
-                    Output::Connect { preferred } => self.connect(preferred),
+                    Output::Connect { way, preferred, avoid } => self.connect(way, preferred, avoid),
                     Output::Call(call) => self.call(call),
                     Output::File(effect) => self.files.perform(effect),
                 }
             }
             let now = self.clock.now();
             let endpoint = &mut self.endpoint;
-            let more = wire
-                .as_mut()
-                .is_some_and(|wire| wire.send(|buffer| endpoint.poll_transmit(now, buffer, GATHER_BYTES)));
+            let more = wires.tx.send(|way, buffer| endpoint.poll_transmit(now, way, buffer, GATHER_BYTES));
             while let Some(event) = waiting.pop_front() {
                 if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
                     waiting.push_front(event);
@@ -116,19 +115,15 @@ impl<S: Security> Driver<S> {
                     Some(command) => self.endpoint.handle_command(self.clock.now(), command),
                     None => commanders_left = false,
                 },
-                chunk = receive(&mut chunks), if reading => match chunk {
-                    Some(chunk) => self.endpoint.receive(self.clock.now(), chunk),
+                (way, chunk) = wires.rx.receive(), if reading => match chunk {
+                    Some(chunk) => self.endpoint.receive(self.clock.now(), way, chunk),
                     None => {
-                        (wire, chunks) = (None, None);
-                        self.endpoint.attachment_lost(self.clock.now());
+                        wires.remove(way);
+                        self.endpoint.attachment_lost(self.clock.now(), way);
                     }
                 },
-                Some(answer) = self.answers.1.recv() => {
-                    if let Some((fresh, received)) = self.answer(answer) {
-                        (wire, chunks) = (Some(fresh), Some(received));
-                    }
-                }
-                () = writable(&wire), if more => {}
+                Some(answer) = self.answers.1.recv() => self.answer(answer, &mut wires),
+                () = wires.tx.writable(), if more => {}
                 permit = events.reserve(), if !waiting.is_empty() => match permit {
                     Ok(permit) => {
                         if let Some(event) = waiting.pop_front() {
@@ -141,9 +136,7 @@ impl<S: Security> Driver<S> {
                 () = sleep_until(due) => self.endpoint.handle_timeout(self.clock.now()),
             }
         }
-        if let Some(wire) = wire {
-            let _ = timeout(FLUSH_MAX, self.flush(wire)).await;
-        }
+        let _ = timeout(FLUSH_MAX, self.flush(wires.tx)).await;
         for event in waiting {
             if events.send(event).await.is_err() {
                 return;
@@ -151,35 +144,37 @@ impl<S: Security> Driver<S> {
         }
     }
 
-    /// Everything that still waits, and the end of the connection.
-    async fn flush(&mut self, mut wire: Wire) {
+    /// Everything that still waits, and the end of the connections.
+    async fn flush(&mut self, mut wires: Senders) {
         let now = self.clock.now();
-        while wire.send(|buffer| self.endpoint.poll_transmit(now, buffer, GATHER_BYTES)) {
-            wire.writable().await;
+        while wires.send(|way, buffer| self.endpoint.poll_transmit(now, way, buffer, GATHER_BYTES)) {
+            wires.writable().await;
         }
-        wire.close().await;
+        wires.close().await;
     }
 
-    fn answer(&mut self, answer: Answer) -> Option<(Wire, mpsc::Receiver<BytesMut>)> {
+    fn answer(&mut self, answer: Answer, wires: &mut Wires) {
         let now = self.clock.now();
         match answer {
-            Answer::Connected(Ok((connection, greeted))) => {
-                let wire = Wire::new(connection.stream);
-                self.endpoint.attachment_up(now, connection.exporter, greeted.rest);
-                return Some(wire);
+            Answer::Connected(way, Ok((target, connection, greeted))) => {
+                let (wire, chunks) = Wire::new(connection.stream);
+                let node = Reached { address: target.to_string(), certificate: connection.certificate };
+                self.endpoint.attachment_up(now, way, node, connection.exporter, greeted.rest);
+                if !wires.insert(way, wire, chunks) {
+                    self.endpoint.attachment_lost(now, way);
+                }
             }
-            Answer::Connected(Err(error)) => self.endpoint.connect_failed(now, error.to_string()),
+            Answer::Connected(way, Err(error)) => self.endpoint.connect_failed(now, way, error.to_string()),
             Answer::Call(id, result) => self.endpoint.handle_call(now, id, result),
             Answer::File(transfer, result) => self.endpoint.handle_file(now, transfer, result),
         }
-        None
     }
 
-    fn connect(&self, preferred: Vec<String>) {
+    fn connect(&self, way: Way, preferred: Vec<String>, avoid: Vec<String>) {
         let (mesh, software, answers) = (self.mesh.clone(), self.software.clone(), self.answers.0.clone());
         tokio::spawn(async move {
-            let connected = mesh.attach(&preferred, &software).await;
-            let _ = answers.send(Answer::Connected(connected)).await;
+            let connected = mesh.attach(&preferred, &avoid, &software).await;
+            let _ = answers.send(Answer::Connected(way, connected)).await;
         });
     }
 
@@ -218,20 +213,6 @@ async fn make(gateway: &Gateway, key: AttachKey, call: Call) -> Result<CallReply
             CallReply::Done
         }
     })
-}
-
-async fn receive(chunks: &mut Option<mpsc::Receiver<BytesMut>>) -> Option<BytesMut> {
-    match chunks {
-        Some(chunks) => chunks.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn writable(wire: &Option<Wire>) {
-    match wire {
-        Some(wire) => wire.writable().await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn sleep_until(due: Option<Instant>) {

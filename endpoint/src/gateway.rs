@@ -1,5 +1,6 @@
 //! Calls to the gateway over one TLS connection at a time, whose exporter the proofs are bound to. A connection that
-//! fails is dropped and made anew with the next call, so no proof is ever sent on another connection than its own.
+//! fails is dropped and made anew with the next call, so no proof is ever sent on another connection than its own. Any
+//! node will do; one whose gateway failed is asked last \[SES-22\].
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::config::{CALL_MAX, GATEWAY_IDLE, SENTENCE_CHARS_MAX};
+use crate::config::{CALL_MAX, GATEWAY_IDLE, GATEWAYS_MAX, NAMED_MAX, SENTENCE_CHARS_MAX};
+use crate::connect::Target;
 use crate::{Credential, Error, ErrorKind, Mesh};
 
 /// A client of the gateway; cheap to clone, clones share the connection.
@@ -22,12 +24,15 @@ pub(crate) struct Gateway {
     mesh: Mesh,
     credential: Option<Credential>,
     connection: Slot,
+    /// Where a gateway failed, the newest last.
+    failed: Arc<Mutex<Vec<Target>>>,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
 #[derive(Clone)]
 struct Connection {
+    target: Target,
     client: EndpointClient<Channel>,
     exporter: [u8; 32],
     used: tokio::time::Instant,
@@ -40,12 +45,15 @@ pub(crate) struct Admission {
     pub(crate) leader: proto_spec::SenderNumber,
     pub(crate) role: Role,
     pub(crate) ticket: String,
-    pub(crate) nodes: Vec<String>,
+    /// Best first, each with its addresses as `host:port`.
+    pub(crate) nodes: Vec<Vec<String>>,
+    /// For the standby; empty if there is none.
+    pub(crate) standby: Vec<String>,
 }
 
 impl Gateway {
     pub(crate) fn new(mesh: Mesh, credential: Option<Credential>) -> Gateway {
-        Gateway { mesh, credential, connection: Arc::default() }
+        Gateway { mesh, credential, connection: Arc::default(), failed: Arc::default() }
     }
 
     pub(crate) async fn login(&self, request: rpc::LoginRequest) -> Result<rpc::LoginReply, Error> {
@@ -59,19 +67,21 @@ impl Gateway {
     }
 
     pub(crate) async fn create_session(&self, attach_key: &AttachKey) -> Result<Admission, Error> {
-        let request =
-            rpc::CreateSessionRequest { attach_key: attach_key.public().to_vec(), probes: Vec::new() };
+        let probes = self.measured().await;
+        let request = rpc::CreateSessionRequest { attach_key: attach_key.public().to_vec(), probes };
         let reply = self
             .call(request, |mut client, request| async move { client.create_session(request).await })
             .await?;
         let number = sender(reply.number)?;
+        let (nodes, standby) = self.nodes(reply.nodes, reply.standby);
         Ok(Admission {
             session: session(reply.session_id)?,
             number,
             leader: number,
             role: Role::Provider,
             ticket: reply.ticket,
-            nodes: addresses(reply.nodes),
+            nodes,
+            standby,
         })
     }
 
@@ -83,21 +93,24 @@ impl Gateway {
         let request = rpc::LookupRequest {
             session_number: number.value(),
             attach_key: attach_key.public().to_vec(),
-            probes: Vec::new(),
+            probes: self.measured().await,
         };
         let reply =
             self.call(request, |mut client, request| async move { client.lookup(request).await }).await?;
+        let role = reply.role();
+        let (nodes, standby) = self.nodes(reply.nodes, reply.standby);
         Ok(Admission {
             number: sender(reply.number)?,
             leader: sender(reply.leader)?,
-            role: match reply.role() {
+            role: match role {
                 rpc::MemberRole::Provider => Role::Provider,
                 rpc::MemberRole::Customer => Role::Customer,
                 rpc::MemberRole::Unspecified => return Err(misbehaved("role")),
             },
             session: session(reply.session_id)?,
             ticket: reply.ticket,
-            nodes: addresses(reply.nodes),
+            nodes,
+            standby,
         })
     }
 
@@ -157,36 +170,65 @@ impl Gateway {
     async fn call<Q, A, F>(
         &self,
         request: Q,
-        call: impl FnOnce(EndpointClient<Channel>, Request<Q>) -> F,
+        call: impl Fn(EndpointClient<Channel>, Request<Q>) -> F,
     ) -> Result<A, Error>
     where
+        Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let connection = self.connect().await?;
-        self.send(connection, request, call).await
+        self.try_nodes(|_| request.clone(), call).await
     }
 
     async fn ticket_call<Q, A, F>(
         &self,
         holder: TicketHolder,
-        request: impl FnOnce(rpc::TicketProof) -> Q,
-        call: impl FnOnce(EndpointClient<Channel>, Request<Q>) -> F,
+        request: impl Fn(rpc::TicketProof) -> Q,
+        call: impl Fn(EndpointClient<Channel>, Request<Q>) -> F,
     ) -> Result<A, Error>
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let connection = self.connect().await?;
-        let signature = holder.key.prove_call(&connection.exporter, &holder.ticket).to_vec();
-        let request = request(rpc::TicketProof { ticket: holder.ticket, signature });
-        self.send(connection, request, call).await
+        let TicketHolder { ticket, key } = holder;
+        let proved = |connection: &Connection| {
+            let signature = key.prove_call(&connection.exporter, &ticket).to_vec();
+            request(rpc::TicketProof { ticket: ticket.clone(), signature })
+        };
+        self.try_nodes(proved, call).await
+    }
+
+    /// Makes the call, at another node if a gateway cannot serve it; with what `request` makes for each connection.
+    async fn try_nodes<Q, A, F>(
+        &self,
+        request: impl Fn(&Connection) -> Q,
+        call: impl Fn(EndpointClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut tried: Vec<Target> = Vec::new();
+        loop {
+            let connection = self.connect().await?;
+            let target = connection.target.clone();
+            let message = request(&connection);
+            let status = match self.send(connection, message, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
+            };
+            // A node that was tried comes again only when there is no other.
+            let again = tried.contains(&target);
+            tried.push(target);
+            if again || tried.len() >= GATEWAYS_MAX || status.code() != Code::Unavailable {
+                return Err(sentence(&status));
+            }
+        }
     }
 
     async fn send<Q, A, F>(
         &self,
         connection: Connection,
         request: Q,
-        call: impl FnOnce(EndpointClient<Channel>, Request<Q>) -> F,
-    ) -> Result<A, Error>
+        call: impl Fn(EndpointClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Status>
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
@@ -197,17 +239,53 @@ impl Gateway {
         let result = within(CALL_MAX, call(connection.client, request)).await;
         close_when_idle(&self.connection);
         match result {
-            Ok(response) => Ok(response.into_inner()),
+            Ok(response) => {
+                self.failed_mut(|failed| failed.retain(|of| *of != connection.target));
+                Ok(response.into_inner())
+            }
             Err(status) => {
                 if matches!(
                     status.code(),
                     Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded
                 ) {
                     *self.connection.lock().await = None;
+                    self.failed_mut(|failed| {
+                        failed.retain(|of| *of != connection.target);
+                        failed.truncate(NAMED_MAX - 1);
+                        failed.push(connection.target);
+                    });
                 }
-                Err(sentence(&status))
+                Err(status)
             }
         }
+    }
+
+    fn failed_mut<A>(&self, change: impl FnOnce(&mut Vec<Target>) -> A) -> A {
+        change(&mut self.failed.lock().expect("no panic while holding it"))
+    }
+
+    /// Round trips for placement; the connection for the call that follows is made meanwhile.
+    async fn measured(&self) -> Vec<rpc::ProbeResult> {
+        let (measured, _) = tokio::join!(self.mesh.probe(), self.connect());
+        let result = |(target, round_trip): (Target, Duration)| rpc::ProbeResult {
+            host: target.host,
+            port: target.port.into(),
+            rtt_us: u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX),
+        };
+        measured.into_iter().map(result).collect()
+    }
+
+    /// The nodes that placement chose, then the invite's; and the standby's.
+    fn nodes(
+        &self,
+        chosen: Vec<rpc::NodeAddress>,
+        standby: Option<rpc::NodeAddress>,
+    ) -> (Vec<Vec<String>>, Vec<String>) {
+        let mut nodes: Vec<_> = chosen.iter().map(addresses).collect();
+        let standby = standby.as_ref().map(addresses).unwrap_or_default();
+        self.mesh.learn(nodes.iter().flatten().chain(&standby));
+        nodes.extend(self.mesh.invited());
+        (nodes, standby)
     }
 
     /// The connection in use, or a new one.
@@ -217,7 +295,8 @@ impl Gateway {
             connection.used = tokio::time::Instant::now();
             return Ok(connection.clone());
         }
-        let won = self.mesh.gateway().await?;
+        let failed = self.failed_mut(|failed| failed.clone());
+        let (target, won) = self.mesh.gateway(&failed).await?;
         let exporter = won.exporter;
         // The connector gives away this one connection: a second one would have another exporter.
         let stream = Mutex::new(Some(TokioIo::new(won.stream)));
@@ -232,7 +311,7 @@ impl Gateway {
                 Error::new(ErrorKind::Unreachable, format!("the gateway does not answer: {error}"))
             })?;
         let used = tokio::time::Instant::now();
-        let connection = Connection { client: EndpointClient::new(channel), exporter, used };
+        let connection = Connection { target, client: EndpointClient::new(channel), exporter, used };
         *slot = Some(connection.clone());
         Ok(connection)
     }
@@ -307,14 +386,10 @@ fn sender(number: u32) -> Result<proto_spec::SenderNumber, Error> {
         .ok_or_else(|| misbehaved("sender number"))
 }
 
-fn addresses(nodes: Vec<rpc::NodeAddress>) -> Vec<String> {
-    nodes
-        .iter()
-        .flat_map(|node| {
-            let host = if node.host.contains(':') { format!("[{}]", node.host) } else { node.host.clone() };
-            node.ports.iter().map(move |port| format!("{host}:{port}"))
-        })
-        .collect()
+fn addresses(node: &rpc::NodeAddress) -> Vec<String> {
+    let port = |port: &u32| u16::try_from(*port).ok();
+    let target = |port| Target { host: node.host.clone(), port }.to_string();
+    node.ports.iter().filter_map(port).map(target).collect()
 }
 
 #[cfg(test)]
@@ -325,7 +400,8 @@ mod tests {
         let channel =
             tonic::transport::Endpoint::from_static("http://gateway.sealcast.invalid").connect_lazy();
         let used = tokio::time::Instant::now();
-        Connection { client: EndpointClient::new(channel), exporter: [0; 32], used }
+        let target = Target { host: "gateway.sealcast.invalid".to_owned(), port: 443 };
+        Connection { target, client: EndpointClient::new(channel), exporter: [0; 32], used }
     }
 
     /// Time is tokio's, which runs ahead by itself while everything waits.

@@ -24,9 +24,11 @@ mod error;
 mod files;
 mod gateway;
 mod mesh;
+mod probe;
 mod session;
 mod tls;
 mod wire;
+mod wires;
 
 pub use credential::{Credential, login, logout};
 pub use error::{Error, ErrorKind};

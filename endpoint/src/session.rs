@@ -149,6 +149,7 @@ impl Start {
             ticket: admission.ticket,
             attach_key: key.clone(),
             nodes: admission.nodes,
+            standby: admission.standby,
             display_name: options.display_name,
             suite: options.suite,
             accept: options.accept,

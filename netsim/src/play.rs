@@ -160,6 +160,7 @@ impl<'a> Player<'a> {
             return;
         }
         self.began = self.world.now;
+        self.agreed = true;
         self.world.begin_loads(self.scenario);
         if self.world.bug == Some(Bug::AcceptStaleLsa) {
             let victim = self.world.numbers()[0];
@@ -253,7 +254,6 @@ impl<'a> Player<'a> {
     fn fault(&mut self, fault: &Fault) {
         let world = &mut self.world;
         world.tell(|| format!("fault: {fault:?}"));
-        self.agreed = false;
         match fault {
             Fault::Kill(nodes) => nodes.iter().for_each(|number| world.kill(*number)),
             Fault::Stop(nodes) => nodes.iter().for_each(|number| world.pause(*number)),
@@ -328,7 +328,11 @@ impl<'a> Player<'a> {
     fn settle(&mut self) {
         let broken = !self.world.network.muted().is_empty()
             || self.world.hosts.values().any(|host| host.paused || host.drain != DrainState::Serving);
-        if !broken && let Ok(after) = self.world.converge() {
+        let before = self.world.disagreement().is_some();
+        if !broken
+            && let Ok(after) = self.world.converge()
+            && before
+        {
             self.converge = self.converge.max(after);
         }
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sealcast_endpoint::event::{
-    Answered, CodeEnd, Direction, Event, Member, PromptId, Question, State, TransferId,
+    Answered, CodeEnd, Direction, Event, Member, PromptId, Question, Reattachment, State, TransferId,
 };
 use sealcast_endpoint::{Accept, Role, SenderNumber, SessionId};
 
@@ -133,8 +133,8 @@ impl Board {
                 self.session = Some(*session);
                 self.me = Some((*number, *role));
             }
-            Event::Reattached { gap_ms } => {
-                self.log(moment, Tone::Good, format!("connected again after {}", seconds(*gap_ms)));
+            Event::Reattached { gap_ms, how, node: _ } => {
+                self.log(moment, Tone::Good, reattached(*how, *gap_ms));
             }
             Event::Code { code, role, expires_s } => self.code_shown(moment, code, *role, *expires_s),
             Event::CodeEnded { reason, role } => self.code_ended(moment, *reason, *role),
@@ -487,6 +487,15 @@ pub(crate) fn bytes(count: u64) -> String {
         0 => format!("{count} B"),
         _ if value < 100.0 => format!("{value:.1} {}", UNITS[unit]),
         _ => format!("{value:.0} {}", UNITS[unit]),
+    }
+}
+
+/// What the user may notice of another attachment: next to nothing unless there was none for a while.
+fn reattached(how: Reattachment, gap_ms: u64) -> String {
+    match how {
+        Reattachment::Standby => format!("a relay failed: another took over after {}", seconds(gap_ms)),
+        Reattachment::Moved => "a relay stops: moved to another".into(),
+        Reattachment::Reconnected => format!("connected again after {}", seconds(gap_ms)),
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! greeting (each candidate connection) -> AttachClient: ticket -> lobby -> ticket -> member -> closed
-//!                                                            \-------------------/
+//!                                                        |  \-------------------/     ^
+//!                                                        '-> standby -> activate -----'
 //! ```
-//! Owns framing, credit, the out-queues and liveness of one connection. It never seals or keeps anything beyond the
+//! Owns framing, credit, the out-queues, round trip and liveness of one connection. It never seals or keeps anything beyond the
 //! connection: channels own what is unacknowledged, so nothing is lost with an attachment.
 
 mod greeting;
@@ -70,7 +71,10 @@ pub enum Lost {
 #[derive(Debug)]
 pub struct AttachClient {
     exporter: [u8; 32],
+    /// The sequence that it began with; the node may still speak of it after an activation.
+    first_seq: AttachSeq,
     seq: AttachSeq,
+    standby: bool,
     leader: Option<SenderNumber>,
     kind: Option<TicketKind>,
     rx: BytesMut,
@@ -78,26 +82,36 @@ pub struct AttachClient {
     held: VecDeque<(DataHeader, Bytes)>,
     events: VecDeque<AttachEvent>,
     last_rx: Timestamp,
+    /// How often anything was received.
+    heard: u64,
     last_ping: Timestamp,
     pings_missed: u32,
     ping_interval: Option<Duration>,
+    ping_token: u64,
+    /// The ping whose answer will tell the round trip.
+    timed_ping: Option<(u64, Timestamp)>,
+    round_trip: Option<Duration>,
     closed: bool,
 }
 
 impl AttachClient {
     /// Begins with the ticket on a connection that has been greeted; `exporter` is the connection's TLS exporter, `rest`
-    /// what was received behind the greeting. Until it is a member it may reach `leader` alone.
+    /// what was received behind the greeting. Until it is a member it may reach `leader` alone; a standby \[ATT-7\]
+    /// sends nothing before [`AttachClient::activate`].
     pub fn new(
         now: Now,
         exporter: [u8; 32],
         seq: AttachSeq,
+        standby: bool,
         leader: Option<SenderNumber>,
         ticket: &str,
         key: &AttachKey,
     ) -> AttachClient {
         let mut client = AttachClient {
             exporter,
+            first_seq: seq,
             seq,
+            standby,
             leader,
             kind: None,
             rx: BytesMut::new(),
@@ -105,9 +119,13 @@ impl AttachClient {
             held: VecDeque::new(),
             events: VecDeque::new(),
             last_rx: now.mono,
+            heard: 0,
             last_ping: now.mono,
             pings_missed: 0,
             ping_interval: None,
+            ping_token: 0,
+            timed_ping: None,
+            round_trip: None,
             closed: false,
         };
         client.present(ticket, key);
@@ -124,6 +142,31 @@ impl AttachClient {
         matches!(self.kind, Some(TicketKind::Member))
     }
 
+    /// The newest sequence that it goes by.
+    pub const fn seq(&self) -> AttachSeq {
+        self.seq
+    }
+
+    /// Whether it stands by: attached or about to be, and not activated.
+    pub const fn is_standby(&self) -> bool {
+        self.standby
+    }
+
+    /// The round trip to the node, by its newest pong; `None` before the first.
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// How often anything at all was received: tells whether the node was heard since.
+    pub const fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// When anything was received last, or the connection began.
+    pub const fn heard_at(&self) -> Timestamp {
+        self.last_rx
+    }
+
     /// Bytes that wait in a class, for credit or for the connection.
     pub fn queued_bytes(&self, class: TrafficClass) -> usize {
         self.queues.bytes(class)
@@ -137,8 +180,35 @@ impl AttachClient {
     /// Shows a ticket: the first, or another on the same attachment \[ATT-4\].
     pub fn present(&mut self, ticket: &str, key: &AttachKey) {
         let proof = key.prove_attachment(&self.exporter, ticket, self.seq);
-        let frame = TicketFrame { ticket: ticket.to_owned(), attach_seq: self.seq, standby: false, proof };
+        let (attach_seq, standby) = (self.seq, self.standby);
+        let frame = TicketFrame { ticket: ticket.to_owned(), attach_seq, standby, proof };
         self.queues.push_control(&ControlFrame::Ticket(frame));
+    }
+
+    /// The standby becomes the number's active attachment, under a higher sequence \[ATT-7\]; what is sent from now on
+    /// goes behind it.
+    pub fn activate(&mut self, seq: AttachSeq) {
+        if self.standby && !self.closed {
+            (self.standby, self.seq) = (false, seq);
+            self.queues.push_control(&ControlFrame::Activate(seq));
+        }
+    }
+
+    /// Asks the node for a sign of life at once.
+    pub fn ping(&mut self, now: Now) {
+        if !self.closed {
+            self.ping_token += 1;
+            self.timed_ping.get_or_insert((self.ping_token, now.mono));
+            self.queues.push_control(&ControlFrame::Ping(Ping { token: self.ping_token }));
+        }
+    }
+
+    /// What waits for this connection in the classes control and interactive, to be sent on another: bulk and screen
+    /// are repaired or replaced.
+    pub fn take_waiting(&mut self) -> VecDeque<(DataHeader, Bytes)> {
+        let mut waiting = self.queues.take(TrafficClass::Control);
+        waiting.extend(self.queues.take(TrafficClass::Interactive));
+        waiting
     }
 
     /// Queues a packet. What a guest may not send yet is kept until it is a member \[SES-4\].
@@ -166,6 +236,7 @@ impl AttachClient {
             return;
         }
         self.last_rx = now.mono;
+        self.heard += 1;
         self.pings_missed = 0;
         if self.rx.is_empty() {
             self.rx = bytes;
@@ -177,7 +248,7 @@ impl AttachClient {
                 Ok(Some(header)) if self.rx.len() >= header.frame_length() => {
                     let mut frame = self.rx.split_to(header.frame_length());
                     let body = frame.split_off(HEADER_LENGTH);
-                    if let Err(error) = self.frame(header.frame_type, body) {
+                    if let Err(error) = self.frame(now, header.frame_type, body) {
                         self.lose(Lost::Violated(error));
                     }
                 }
@@ -198,7 +269,7 @@ impl AttachClient {
         }
         self.pings_missed += 1;
         self.last_ping = now.mono;
-        self.queues.push_control(&ControlFrame::Ping(Ping { token: u64::from(self.pings_missed) }));
+        self.ping(now);
     }
 
     /// When [`AttachClient::handle_timeout`] wants to be called.
@@ -225,7 +296,7 @@ impl AttachClient {
 }
 
 impl AttachClient {
-    fn frame(&mut self, frame_type: FrameType, body: BytesMut) -> Result<(), DecodeError> {
+    fn frame(&mut self, now: Now, frame_type: FrameType, body: BytesMut) -> Result<(), DecodeError> {
         if frame_type == FrameType::Data {
             return self.data(body);
         }
@@ -238,7 +309,11 @@ impl AttachClient {
                     self.lose(Lost::Stuck);
                 }
             }
-            ControlFrame::Pong(_) => {}
+            ControlFrame::Pong(pong) => {
+                if let Some((_, sent_at)) = self.timed_ping.take_if(|(token, _)| *token == pong.token) {
+                    self.round_trip = Some(now.mono.since(sent_at));
+                }
+            }
             ControlFrame::Error(error) => self.lose(Lost::Refused(error)),
             ControlFrame::Hello(_)
             | ControlFrame::Ticket(_)
@@ -260,7 +335,7 @@ impl AttachClient {
     }
 
     fn attached(&mut self, attached: Attached) -> Result<(), DecodeError> {
-        if attached.attach_seq != self.seq {
+        if !(self.first_seq..=self.seq).contains(&attached.attach_seq) {
             return Err(DecodeError::Malformed("attached for another attachment"));
         }
         self.kind = Some(attached.kind);

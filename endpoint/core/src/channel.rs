@@ -247,7 +247,14 @@ impl Channels {
     pub fn attached(&mut self, now: Timestamp) {
         self.attached = true;
         self.absent.clear();
-        self.path_changed(now);
+        self.way_renewed(now);
+    }
+
+    /// From now on the attachment is known to all: asks what has arrived, and says what has \[CHN-9\].
+    pub fn way_renewed(&mut self, now: Timestamp) {
+        self.outgoing.values_mut().for_each(|channel| channel.way_renewed(now, None));
+        self.inbound.way_renewed(now);
+        self.collect();
     }
 
     /// The attachment is gone: timers rest, nobody falls behind.
@@ -255,21 +262,48 @@ impl Channels {
         self.attached = false;
     }
 
-    /// The way changed under an attachment: asks what has arrived \[CHN-9\].
-    pub fn path_changed(&mut self, now: Timestamp) {
-        self.outgoing.values_mut().for_each(|channel| channel.way_renewed(now, None));
-        self.inbound.way_renewed(now);
+    /// A way to members may have changed somewhere: repeats what may have got lost by it, and asks, at a bounded pace
+    /// \[FLW-5\] \[CHN-13\].
+    pub fn path_hinted(&mut self, now: Timestamp) {
+        let members: Vec<_> = self.others.difference(&self.absent).copied().collect();
+        for channel in self.outgoing.values_mut() {
+            members.iter().for_each(|member| channel.hinted(now, *member));
+        }
         self.collect();
     }
 
-    /// The relay's word that a member is attached or not; unheard of, it counts as attached.
+    /// From now on everything is sent over another attachment, while what was sent before still arrives over the older
+    /// \[CHN-13\].
+    pub fn switched(&mut self, now: Timestamp) {
+        self.outgoing.values_mut().for_each(|channel| channel.switched(now));
+    }
+
+    /// The relay's word that a member is attached or not; unheard of, it counts as attached. Who is said to be attached
+    /// although that was known may have got there anew.
     pub fn member_present(&mut self, now: Timestamp, member: SenderNumber, present: bool) {
         if !present {
             self.absent.insert(member);
-        } else if self.absent.remove(&member) {
-            self.outgoing.values_mut().for_each(|channel| channel.way_renewed(now, Some(member)));
-            self.collect();
+            return;
         }
+        let was_absent = self.absent.remove(&member);
+        for channel in self.outgoing.values_mut() {
+            if was_absent {
+                channel.way_renewed(now, Some(member));
+            } else {
+                channel.hinted(now, member);
+            }
+        }
+        self.collect();
+    }
+
+    /// When silence about what a present member lacks makes the own node suspect \[SES-18\]; `None` if nothing is
+    /// unacknowledged.
+    pub fn unheard_at(&mut self) -> Option<Timestamp> {
+        if !self.attached {
+            return None;
+        }
+        let (absent, paths) = (&self.absent, &mut self.paths);
+        self.outgoing.values().filter_map(|channel| channel.unheard_at(absent, paths)).min()
     }
 
     /// Takes a payload for all receivers of a channel; returns its sequence.

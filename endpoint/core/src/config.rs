@@ -17,9 +17,35 @@ pub const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between attempts: a node that is back is found within this.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(8);
+/// Longest pause between attempts to make a standby again: nobody waits for it.
+pub const STANDBY_BACK_OFF_MAX: Duration = Duration::from_secs(15);
+/// Longest pause between attempts while the node before goes out of service.
+pub const MOVE_BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// An accepted attachment that was lost sooner counts as a failed attempt: longer than a node needs to think better of
 /// it, shorter than a moment of bad network that nobody should wait after.
 pub const LASTING_MIN: Duration = Duration::from_secs(5);
+/// A node that refuses for now is left out for at least this long while others are known: long enough to reach them.
+pub const SHUN_MIN: Duration = Duration::from_secs(5);
+/// No node is left out for longer, whatever it asked for: a mesh changes.
+pub const SHUN_MAX: Duration = Duration::from_secs(10 * 60);
+/// Round trips to the own node without a byte of it, after which a suspected node counts as dead; at least
+/// [`SUSPICION_MIN`].
+pub const SUSPICION_ROUND_TRIPS: u32 = 3;
+/// See [`SUSPICION_ROUND_TRIPS`]: a scheduler's hiccup at the node must not move its endpoints.
+pub const SUSPICION_MIN: Duration = Duration::from_millis(300);
+/// Between the end of a suspicion and the next: what is pinged stays a trickle.
+pub const SUSPICION_PAUSE: Duration = Duration::from_secs(1);
+/// An activated attachment without `ready` counts as in use after this: the node has longer to hear of dead ones.
+pub const READY_MAX: Duration = Duration::from_secs(5);
+/// After a move the older attachment is still received from for this long, unless its node closes it before: twice the
+/// largest round trip fits in many times.
+pub const RETIRING_MAX: Duration = Duration::from_secs(10);
+/// A `move` without `ready` from elsewhere is carried out after this at the latest, whatever time the node gave.
+pub const MOVE_MAX: Duration = Duration::from_secs(60);
+/// Nodes that are remembered, and addresses of one: placement names a few, an invite perhaps a dozen.
+pub const NODES_MAX: usize = 32;
+/// See [`NODES_MAX`].
+pub const ADDRESSES_MAX: usize = 16;
 /// From connection to `attached`; a node that is silent for longer is given up.
 pub const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pings that may go without any byte in return before the connection counts as lost.

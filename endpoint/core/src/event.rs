@@ -36,6 +36,18 @@ pub enum State {
     Reconnecting,
 }
 
+/// How an endpoint came to another attachment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reattachment {
+    /// The attachment was lost, and the standby took over.
+    Standby,
+    /// Its node goes out of service; another was ready before it was left.
+    Moved,
+    /// Without a standby: a node was looked for.
+    Reconnected,
+}
+
 /// A member of the session by the leader's signed roster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Member {
@@ -146,10 +158,14 @@ pub enum Event {
         /// The endpoint's role.
         role: Role,
     },
-    /// Back after the attachment was lost.
+    /// Attached to a node anew.
     Reattached {
-        /// How long the endpoint was without one, in milliseconds.
+        /// How long the endpoint was cut off, in milliseconds.
         gap_ms: u64,
+        /// In which way.
+        how: Reattachment,
+        /// Where to, as `host:port`.
+        node: Option<String>,
     },
     /// A join code to read aloud.
     Code {

@@ -4,13 +4,14 @@
 //!  shell: bytes, commands, answers of calls and files, time
 //!     |                                                   ^
 //!     v   inputs                        poll_output, poll_transmit, poll_timeout
-//!  Endpoint --- link (attachment, back-off)               |
+//!  Endpoint --- link (active and standby, back-off)       |
 //!     |---- security (handshake, epochs, records)  --------'
 //!     |---- channels (order, repair)  --- files (transfers)
 //!     '---- members, consent, codes, calls
 //! ```
-//! Driving order: one input, then [`Endpoint::poll_output`] until `None`, then [`Endpoint::poll_transmit`] while the
-//! connection takes bytes, then [`Endpoint::poll_timeout`]. It owns who is asked what and what follows from it; it
+//! Driving order: one input, then [`Endpoint::poll_output`] until `None`, then [`Endpoint::poll_transmit`] for each
+//! connection while it takes bytes, then [`Endpoint::poll_timeout`]. There are up to three connections at a time, told
+//! apart by their [`Way`]. It owns who is asked what and what follows from it; it
 //! never opens a socket or a file, reads a clock or draws the system's randomness: the same inputs, times and seed give the
 //! same packets \[SES-15\].
 
@@ -23,7 +24,9 @@ mod inbound;
 mod joining;
 mod link;
 mod members;
+mod nodes;
 mod transfers;
+mod ways;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -46,14 +49,17 @@ use crate::files::{FileEffect, FileResult, Files};
 use crate::security::{Identity, Security};
 
 pub use calls::{Call, CallFailure, CallId, CallReply, CallRequest};
+pub use link::Way;
+pub use nodes::Reached;
 
 use calls::{Calls, Purpose};
 use codes::Codes;
 use consent::Consent;
 use ending::{Ending, Phase};
 use joining::Admissions;
-use link::Link;
+use link::{Connect, Link, Place};
 use members::Members;
+use nodes::Nodes;
 
 /// Prompts that are answered with yes without asking.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,8 +87,10 @@ pub struct Config {
     pub ticket: String,
     /// The key that the ticket names.
     pub attach_key: AttachKey,
-    /// Nodes to try first, as `host:port`.
-    pub nodes: Vec<String>,
+    /// The nodes to attach to, best first, each with its addresses as `host:port`; empty if the shell alone knows.
+    pub nodes: Vec<Vec<String>>,
+    /// The node for the standby, by its addresses; empty for none in particular.
+    pub standby: Vec<String>,
     /// What it calls itself; cut at 64 bytes.
     pub display_name: String,
     /// The cipher suite of this program.
@@ -105,11 +113,15 @@ impl Config {
 pub enum Output {
     /// Connect to a node and greet it; answer with [`Endpoint::attachment_up`] or [`Endpoint::connect_failed`].
     Connect {
+        /// Names the connection in everything about it.
+        way: Way,
         /// Addresses to try first, as `host:port`.
         preferred: Vec<String>,
+        /// Addresses not to try: those of nodes in use, or that refused.
+        avoid: Vec<String>,
     },
-    /// Close the connection, without an answer.
-    Disconnect,
+    /// Close the connection, without an answer; it may be closed already.
+    Disconnect(Way),
     /// Call the gateway; answer with [`Endpoint::handle_call`].
     Call(Call),
     /// Do something with a file; answer with [`Endpoint::handle_file`].
@@ -185,7 +197,7 @@ impl<S: Security> Endpoint<S> {
             rng: ChaCha20Rng::from_seed(config.seed),
             phase: Phase::Live,
             state: None,
-            link: Link::new(now, std::mem::take(&mut config.nodes), config.reconnect_max),
+            link: Link::new(now, known_nodes(&mut config), config.reconnect_max),
             attached_as: None,
             ticket: String::new(),
             renew_at: None,
@@ -242,44 +254,46 @@ impl<S: Security> Endpoint<S> {
 
     // ---- inputs ----
 
-    /// A connection to a node stands and was greeted. `exporter` is the connection's TLS exporter, `rest` what came
-    /// behind the greeting.
-    pub fn attachment_up(&mut self, now: Now, exporter: [u8; 32], rest: BytesMut) {
-        if !self.link.is_connecting() || self.is_over() {
-            return self.outputs.push_back(Output::Disconnect);
-        }
+    /// A connection to a node stands and was greeted. `node` tells which, `exporter` is the connection's TLS exporter,
+    /// `rest` what came behind the greeting.
+    pub fn attachment_up(&mut self, now: Now, way: Way, node: Reached, exporter: [u8; 32], rest: BytesMut) {
+        let place = if self.is_over() { None } else { self.link.place(way, &node) };
+        let Some(place) = place else {
+            self.outputs.push_back(Output::Disconnect(way));
+            self.not_connected(now, way, None);
+            return self.settle(now);
+        };
         let leader = (!self.leads()).then_some(self.config.leader);
         let seq = self.link.next_seq();
         let key = self.config.attach_key.clone();
-        self.link.up(AttachClient::new(now, exporter, seq, leader, &self.ticket, &key));
-        self.attached_as = None;
-        self.receive(now, rest);
+        let standby = place == Place::Standby;
+        let client = AttachClient::new(now, exporter, seq, standby, leader, &self.ticket, &key);
+        self.link.up(way, node, client, place);
+        if place == Place::Active {
+            self.attached_as = None;
+        }
+        self.receive(now, way, rest);
     }
 
     /// No node could be reached; `sentence` says why, for the user.
-    pub fn connect_failed(&mut self, now: Now, sentence: String) {
-        if self.link.is_connecting() {
-            self.unreachable = sentence;
-            self.link_down(now, Duration::ZERO);
-            self.settle(now);
-        }
+    pub fn connect_failed(&mut self, now: Now, way: Way, sentence: String) {
+        self.not_connected(now, way, Some(sentence));
+        self.settle(now);
     }
 
     /// The connection is gone.
-    pub fn attachment_lost(&mut self, now: Now) {
-        if self.link.attached().is_some() {
-            self.unreachable = "the connection to the relay was lost".to_owned();
-            self.link_down(now, Duration::ZERO);
-            self.settle(now);
-        }
+    pub fn attachment_lost(&mut self, now: Now, way: Way) {
+        self.disconnected(now, way);
+        self.settle(now);
     }
 
-    /// Bytes from the connection.
-    pub fn receive(&mut self, now: Now, bytes: BytesMut) {
-        if let Some(client) = self.link.client() {
-            client.receive(now, bytes);
+    /// Bytes from a connection.
+    pub fn receive(&mut self, now: Now, way: Way, bytes: BytesMut) {
+        if let Some(line) = self.link.line(way) {
+            line.client.receive(now, bytes);
         }
         self.settle(now);
+        self.judge(now);
     }
 
     /// What the user asks for.
@@ -308,9 +322,8 @@ impl<S: Security> Endpoint<S> {
 
     /// Timers that are due.
     pub fn handle_timeout(&mut self, now: Now) {
-        if let Some(client) = self.link.client() {
-            client.handle_timeout(now);
-        }
+        self.link.lines().for_each(|line| line.client.handle_timeout(now));
+        self.ways_timeout(now);
         if let Some(security) = &mut self.security {
             security.handle_timeout(now);
         }
@@ -337,13 +350,13 @@ impl<S: Security> Endpoint<S> {
         self.outputs.pop_front()
     }
 
-    /// Appends up to about `limit` bytes for the connection to `out`; whether there were any.
-    pub fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>, limit: usize) -> bool {
+    /// Appends up to about `limit` bytes for a connection to `out`; whether there were any.
+    pub fn poll_transmit(&mut self, now: Now, way: Way, out: &mut Vec<u8>, limit: usize) -> bool {
         self.fill(now);
         // What the channels gave away makes room for more of the files.
         while self.settle_files(now) {}
         self.fill(now);
-        let sent = self.link.client().is_some_and(|client| client.poll_transmit(out, limit));
+        let sent = self.link.line(way).is_some_and(|line| line.client.poll_transmit(out, limit));
         if !matches!(self.phase, Phase::Live) {
             self.settle(now);
         }
@@ -357,6 +370,7 @@ impl<S: Security> Endpoint<S> {
         }
         [
             self.link.poll_timeout(matches!(self.phase, Phase::Live)),
+            self.suspicion_at(),
             self.security.as_ref().and_then(S::poll_timeout),
             self.channels.poll_timeout(),
             self.files.poll_timeout(),
@@ -453,9 +467,9 @@ impl<S: Security> Endpoint<S> {
             self.finish(Ending::new("unreachable", text));
         }
         if matches!(self.phase, Phase::Live)
-            && let Some(preferred) = self.link.connect_due(now)
+            && let Some(Connect { way, preferred, avoid }) = self.link.connect_due(now, &mut self.rng)
         {
-            self.outputs.push_back(Output::Connect { preferred });
+            self.outputs.push_back(Output::Connect { way, preferred, avoid });
         }
         if std::mem::take(&mut self.members_changed) && self.is_member() && !self.is_over() {
             let members = self.members.list(self.config.number, self.leader(), self.link.is_accepted());
@@ -480,29 +494,13 @@ impl<S: Security> Endpoint<S> {
         if self.settle_files(now) {
             return true;
         }
-        match self.link.client().and_then(AttachClient::poll_event) {
-            Some(event) => {
-                self.attach_event(now, event);
+        match self.link.poll_event() {
+            Some((way, event)) => {
+                self.attach_event(now, way, event);
                 true
             }
             None => false,
         }
-    }
-
-    /// The attachment or the attempt is over; the session goes on and looks for another.
-    fn link_down(&mut self, now: Now, pause_min: Duration) {
-        self.attached_as = None;
-        self.channels.detached();
-        self.members.forget_presence();
-        if self.link.down(now, &mut self.rng, pause_min) {
-            self.members_changed = true;
-            self.enter(State::Reconnecting);
-        }
-    }
-
-    fn disconnect(&mut self, now: Now, pause_min: Duration) {
-        self.outputs.push_back(Output::Disconnect);
-        self.link_down(now, pause_min);
     }
 
     /// Queues a packet for the attachment; without one it is dropped, whoever needs it repeats it.
@@ -526,7 +524,12 @@ impl<S: Security> Endpoint<S> {
             TrafficClass::Control | TrafficClass::Interactive => OUT_QUEUE_BYTES,
             TrafficClass::Screen | TrafficClass::Bulk => OUT_QUEUE_BULK_BYTES,
         };
-        while self.link.attached().is_some_and(|client| client.queued_bytes(class) < limit) {
+        // An attachment that took over before its node accepted it would keep what it may not send yet.
+        while self
+            .link
+            .attached()
+            .is_some_and(|client| client.is_member() && client.queued_bytes(class) < limit)
+        {
             let Some(security) = &mut self.security else { return };
             let Some(transmit) = self.channels.poll_transmit(now, class, security) else { return };
             self.send(transmit.class, transmit.destination, transmit.packet);
@@ -551,13 +554,20 @@ impl<S: Security> Endpoint<S> {
         }
     }
 
-    /// Shows the newest ticket on the attachment that is up.
+    /// Shows the newest ticket on every attachment that counts \[SES-16\].
     fn present_ticket(&mut self) {
-        let (ticket, key) = (self.ticket.clone(), self.config.attach_key.clone());
-        if let Some(client) = self.link.client() {
-            client.present(&ticket, &key);
+        for line in self.link.lines().filter(|line| line.retires_at.is_none()) {
+            line.client.present(&self.ticket, &self.config.attach_key);
         }
     }
+}
+
+/// The node for the standby comes second: whoever has no other choice may try it too.
+fn known_nodes(config: &mut Config) -> Nodes {
+    let mut nodes = std::mem::take(&mut config.nodes);
+    let standby = std::mem::take(&mut config.standby);
+    nodes.insert(nodes.len().min(1), standby);
+    Nodes::new(nodes)
 }
 
 type ByNumber<T> = BTreeMap<SenderNumber, T>;

@@ -98,7 +98,7 @@ async fn a_node_is_found_behind_closed_and_silent_ports_and_remembered() {
     let cache = folder.path().join("cache/last");
     let ports = vec![silent.local_addr().unwrap().port(), closed, port];
     let found = mesh(&authority.ca, ports.clone(), Some(cache.clone()));
-    let (_, greeted) = found.attach(&[], "test").await.unwrap();
+    let (_, _, greeted) = found.attach(&[], &[], "test").await.unwrap();
     assert_eq!(greeted.hello.software, "node");
     assert_eq!(std::fs::read_to_string(&cache).unwrap(), format!("127.0.0.1:{port}"));
     let again = mesh(&authority.ca, ports, Some(cache));
@@ -111,22 +111,54 @@ async fn both_connections_have_exporters_of_their_own() {
     let authority = Authority::new(&["127.0.0.1"]);
     let port = node(&authority, hello()).await;
     let mesh = mesh(&authority.ca, vec![port], None);
-    let (one, _) = mesh.attach(&[], "test").await.unwrap();
-    let (other, _) = mesh.attach(&[], "test").await.unwrap();
+    let (_, one, _) = mesh.attach(&[], &[], "test").await.unwrap();
+    let (_, other, _) = mesh.attach(&[], &[], "test").await.unwrap();
     assert_ne!(one.exporter, other.exporter);
-    assert_ne!(mesh.gateway().await.unwrap().exporter, one.exporter);
+    assert_ne!(mesh.gateway(&[]).await.unwrap().1.exporter, one.exporter);
+}
+
+/// \[SES-16\]: what is in use already is avoided, and two addresses of one node show the same certificate.
+#[tokio::test]
+async fn another_node_is_found_for_the_standby() {
+    let (one, two) = (Authority::new(&["127.0.0.1"]), Authority::new(&["127.0.0.1"]));
+    let ports = [node(&one, hello()).await, node(&one, hello()).await, node(&two, hello()).await];
+    let both = format!("{}{}", one.ca, two.ca);
+    let mesh = mesh(&both, ports.to_vec(), None);
+    let at = |index: usize| format!("127.0.0.1:{}", ports[index]);
+    let (first, active, _) = mesh.attach(&[], &[], "test").await.unwrap();
+    assert_eq!(first.to_string(), at(0));
+    let (second, same, _) = mesh.attach(&[at(0)], &[at(0)], "test").await.unwrap();
+    assert_eq!((second.to_string(), same.certificate), (at(1), active.certificate));
+    let (third, other, _) = mesh.attach(&[], &[at(0), at(1)], "test").await.unwrap();
+    assert_eq!(third.to_string(), at(2));
+    assert_ne!(other.certificate, active.certificate);
+    assert_eq!(mesh.targets(&[])[0].to_string(), at(0), "a standby is not what worked last time");
+    assert!(mesh.attach(&[], &[at(0), at(1), at(2)], "test").await.is_err());
+}
+
+/// \[SES-22\]: a gateway that failed is asked last, one that was named is asked too.
+#[tokio::test]
+async fn any_node_is_a_gateway() {
+    let authority = Authority::new(&["127.0.0.1"]);
+    let (one, two) = (node(&authority, hello()).await, node(&authority, hello()).await);
+    let mesh = mesh(&authority.ca, vec![one], None);
+    mesh.learn(&[format!("127.0.0.1:{two}")]);
+    let (first, _) = mesh.gateway(&[]).await.unwrap();
+    assert_eq!(first.port, one);
+    let (second, _) = mesh.gateway(std::slice::from_ref(&first)).await.unwrap();
+    assert_eq!(second.port, two);
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_mesh_is_refused_and_said() {
     let (ours, theirs) = (Authority::new(&["127.0.0.1"]), Authority::new(&["127.0.0.1"]));
     let port = node(&theirs, hello()).await;
-    let error = mesh(&ours.ca, vec![port], None).attach(&[], "test").await.err().unwrap();
+    let error = mesh(&ours.ca, vec![port], None).attach(&[], &[], "test").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.to_string().contains("is not of this mesh"), "{error}");
     let other_name = Authority::new(&["relay.example.net"]);
     let port = node(&other_name, hello()).await;
-    let error = mesh(&other_name.ca, vec![port], None).gateway().await.err().unwrap();
+    let error = mesh(&other_name.ca, vec![port], None).gateway(&[]).await.err().unwrap();
     assert!(error.to_string().contains("for another name"), "{error}");
 }
 
@@ -138,7 +170,7 @@ async fn what_a_node_says_in_its_greeting_is_told() {
     let newer = ControlFrame::Hello(Hello { version_min: 7, version_max: 9, software: String::new() });
     for (answer, sentence) in [(full, Refusal::NodeFull), (newer, Refusal::UnknownVersion)] {
         let port = node(&authority, vec![answer]).await;
-        let error = mesh(&authority.ca, vec![port], None).attach(&[], "test").await.err().unwrap();
+        let error = mesh(&authority.ca, vec![port], None).attach(&[], &[], "test").await.err().unwrap();
         assert!(error.to_string().contains(sentence.sentence()), "{error}");
     }
 }
@@ -153,7 +185,7 @@ async fn what_is_no_relay_is_called_so() {
         }
     });
     let authority = Authority::new(&["127.0.0.1"]);
-    let error = mesh(&authority.ca, vec![port], None).attach(&[], "test").await.err().unwrap();
+    let error = mesh(&authority.ca, vec![port], None).attach(&[], &[], "test").await.err().unwrap();
     assert!(error.to_string().contains("check the invite's address"), "{error}");
 }
 

@@ -80,6 +80,8 @@ pub struct Person {
     at: Place,
     key: AttachKey,
     id: SessionId,
+    /// Whether it has begun to join; its endpoint may be at work.
+    begun: bool,
     number: Option<SenderNumber>,
     endpoint: Option<Endpoint<Null>>,
     conn: Option<ConnId>,
@@ -124,6 +126,7 @@ impl World {
                     at: endpoint.at,
                     key,
                     id,
+                    begun: false,
                     number: None,
                     endpoint: None,
                     conn: None,
@@ -209,6 +212,7 @@ impl World {
             return;
         };
         let config = self.config(who, number, Role::Provider, ticket);
+        self.people.persons[who].begun = true;
         self.people.persons[who].number = Some(number);
         self.people.numbers.insert((id, number), who);
         let first = self.next_role(who);
@@ -229,7 +233,7 @@ impl World {
         let persons = self.people.persons.iter().enumerate();
         persons
             .filter(|(_, person)| person.session == session && person.place > 0)
-            .find(|(_, person)| person.endpoint.is_none() && person.over.is_none())
+            .find(|(_, person)| !person.begun && person.over.is_none())
             .map(|(who, _)| who)
     }
 
@@ -247,6 +251,7 @@ impl World {
         let Some((id, number, role, ticket)) = found else { return };
         let config = self.config(who, number, role, ticket);
         self.people.persons[who].number = Some(number);
+        self.people.persons[who].begun = true;
         self.people.persons[who].invites += 1;
         self.people.numbers.insert((id, number), who);
         self.people.persons[who].endpoint = Some(Endpoint::join(now, config, code));
@@ -379,7 +384,7 @@ impl World {
         self.note_stay(who, &endpoint);
         if !over {
             self.people.persons[who].endpoint = Some(endpoint);
-        } else if self.people.persons[who].over.is_none() {
+        } else if self.people.persons[who].begun && self.people.persons[who].over.is_none() {
             self.people.persons[who].over = Some(Outcome { reason: "over".to_owned(), text: String::new() });
         }
     }
@@ -603,7 +608,7 @@ impl World {
                 let joined = person.stay.is_some();
                 if !joined && person.place > 0 && person.invites < INVITES_MAX {
                     // It never got in: somebody calls again.
-                    person.endpoint = None;
+                    person.begun = false;
                     person.number = None;
                     let session = person.session;
                     if let Some(creator) = self.creator_of(session) {

@@ -32,7 +32,7 @@ fn each() -> Vec<Event> {
     let all = vec![
         Event::State { state: State::Member },
         Event::Session { session: SessionId([7; 16]), number: n(1), role: Role::Provider },
-        Event::Reattached { gap_ms: 1 },
+        Event::Reattached { gap_ms: 1, how: Reattachment::Moved, node: Some("h:1".into()) },
         Event::Code { code: "c".into(), role: Role::Customer, expires_s: 1 },
         Event::CodeEnded { reason: CodeEnd::Used, role: Role::Customer },
         Event::WrongCode { left: 4 },

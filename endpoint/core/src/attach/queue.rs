@@ -51,6 +51,13 @@ impl Queues {
         self.classes[class as usize].bytes
     }
 
+    /// Everything that waits in a class.
+    pub(super) fn take(&mut self, class: TrafficClass) -> VecDeque<(DataHeader, Bytes)> {
+        let class = &mut self.classes[class as usize];
+        class.bytes = 0;
+        std::mem::take(&mut class.waiting)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.control_frames.is_empty()
             && !self.detach

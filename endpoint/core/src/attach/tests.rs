@@ -25,7 +25,7 @@ fn key() -> AttachKey {
 }
 
 fn client() -> AttachClient {
-    AttachClient::new(at(0), [9; 32], AttachSeq(4), Some(number(1)), "v4.public.x", &key())
+    AttachClient::new(at(0), [9; 32], AttachSeq(4), false, Some(number(1)), "v4.public.x", &key())
 }
 
 fn bytes(frames: &[ControlFrame]) -> BytesMut {
@@ -230,6 +230,66 @@ fn frames_are_read_across_chunks() {
     assert!(matches!(client.poll_event(), Some(AttachEvent::Attached(_))));
     let Some(AttachEvent::Data { header, packet }) = client.poll_event() else { panic!() };
     assert_eq!((header.class, &packet[..]), (TrafficClass::Interactive, &b"packet"[..]));
+}
+
+/// \[ATT-7\] \[ATT-13\]: a standby says so, is activated under a higher sequence, and renews as what it is.
+#[test]
+fn a_standby_is_activated() {
+    let mut client =
+        AttachClient::new(at(0), [9; 32], AttachSeq(4), true, Some(number(1)), "v4.public.x", &key());
+    client.receive(at(1), bytes(&[attached(TicketKind::Member), credit(TrafficClass::Control, 1 << 20)]));
+    client.present("v4.public.y", &key());
+    client.activate(AttachSeq(6));
+    client.activate(AttachSeq(7));
+    client.send(header(TrafficClass::Control, Destination::All), Bytes::from_static(b"p"));
+    client.present("v4.public.z", &key());
+    let tickets = |frames: &[(FrameType, Vec<u8>)]| {
+        let ticket = |(frame_type, body): &(FrameType, Vec<u8>)| match ControlFrame::decode(*frame_type, body)
+        {
+            Ok(ControlFrame::Ticket(frame)) => Some((frame.attach_seq, frame.standby)),
+            _ => None,
+        };
+        frames.iter().filter_map(ticket).collect::<Vec<_>>()
+    };
+    let sent = frames(&mut client);
+    assert_eq!(
+        tickets(&sent),
+        [(AttachSeq(4), true), (AttachSeq(4), true), (AttachSeq(6), false)],
+        "each is what the node knows it as when it comes there"
+    );
+    let order: Vec<_> = sent.iter().map(|(frame_type, _)| *frame_type).collect();
+    assert_eq!(order.iter().filter(|of| **of == FrameType::Activate).count(), 1);
+    assert_eq!(order.last(), Some(&FrameType::Data), "data goes behind the activation");
+    // The answer to the ticket before the activation may come after it.
+    while client.poll_event().is_some() {}
+    client.receive(at(2), bytes(&[attached(TicketKind::Member)]));
+    assert!(matches!(client.poll_event(), Some(AttachEvent::Attached(_))));
+}
+
+/// \[SES-18\]: a ping measures the round trip, and any byte counts as heard.
+#[test]
+fn round_trips_are_measured() {
+    let mut client = client();
+    client.receive(at(1), bytes(&[attached(TicketKind::Member)]));
+    client.ping(at(10));
+    let heard = client.heard();
+    client.receive(at(25), bytes(&[ControlFrame::Pong(Ping { token: 99 })]));
+    assert_eq!((client.round_trip(), client.heard()), (None, heard + 1));
+    client.receive(at(30), bytes(&[ControlFrame::Pong(Ping { token: 1 })]));
+    assert_eq!(client.round_trip(), Some(Duration::from_millis(20)));
+}
+
+/// \[SES-17\]: what waits in the small classes is taken along.
+#[test]
+fn what_waits_is_given_back() {
+    let mut client = client();
+    client.receive(at(1), bytes(&[attached(TicketKind::Member)]));
+    for class in [TrafficClass::Bulk, TrafficClass::Interactive, TrafficClass::Control] {
+        client.send(header(class, Destination::All), Bytes::from_static(b"p"));
+    }
+    let classes: Vec<_> = client.take_waiting().into_iter().map(|(header, _)| header.class).collect();
+    assert_eq!(classes, [TrafficClass::Control, TrafficClass::Interactive]);
+    assert_eq!(client.queued_bytes(TrafficClass::Control), 0);
 }
 
 /// \[FRM-6\]: versions, refusals and strangers in the greeting.

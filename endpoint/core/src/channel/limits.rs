@@ -78,5 +78,16 @@ pub const CARRY_MAX: Duration = Duration::from_secs(120);
 /// Probes in vain after which the answer to the next says what was lost \[CHN-9\]: queues have emptied by then.
 pub const PROBES_UNTIL_LOST: u32 = 3;
 
+/// The least time between two repetitions that were asked for by hints \[CHN-13\]: a storm of them costs a few records a
+/// second, and what one of them missed the next brings soon enough.
+pub const HINT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Without news of what a present member lacks for so many round trips, and for at least [`SILENCE_MIN`], the own node is
+/// suspected \[SES-18\].
+pub const SILENCE_ROUND_TRIPS: u32 = 3;
+
+/// See [`SILENCE_ROUND_TRIPS`]: a busy machine's hiccup, with an acknowledgement that may wait on top.
+pub const SILENCE_MIN: Duration = Duration::from_millis(300);
+
 /// Files' streams of one member that may have records waiting for their transfer's start: its transfers at once.
 pub const ARMED_STREAMS_MAX: usize = 8;

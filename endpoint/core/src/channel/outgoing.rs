@@ -63,6 +63,8 @@ pub(super) struct Outgoing {
     /// Records that at least one receiver is to get again.
     repairs: BTreeSet<u64>,
     sent_at: Timestamp,
+    /// When this endpoint last changed attachments while both worked: what was sent before took another way.
+    switched_at: Timestamp,
     epoch: Option<EpochId>,
     epoch_at: Timestamp,
     next_token: u32,
@@ -87,6 +89,7 @@ impl Outgoing {
             skipped: BTreeMap::new(),
             repairs: BTreeSet::new(),
             sent_at: Timestamp::ZERO,
+            switched_at: Timestamp::ZERO,
             epoch: None,
             epoch_at: Timestamp::ZERO,
             next_token: 1,
@@ -201,6 +204,11 @@ impl Outgoing {
         }
     }
 
+    /// What is sent from now on takes another way than what was sent before, and may overtake it \[CHN-13\].
+    pub(super) const fn switched(&mut self, now: Timestamp) {
+        self.switched_at = now;
+    }
+
     /// A receiver's acknowledgement \[CHN-4\] \[CHN-7\].
     pub(super) fn acknowledgement(
         &mut self,
@@ -240,6 +248,10 @@ impl Outgoing {
         self.retire();
         if let Some(progress) = self.receivers.get_mut(&member) {
             progress.behind_since(now, self.cost);
+            // It says where it stands without being asked: its way was renewed, and what was tried before was in vain.
+            if !news.changed && ack.token == 0 && progress.in_vain > 0 {
+                self.hinted(now, member);
+            }
         }
     }
 
@@ -322,6 +334,10 @@ impl Outgoing {
         let class = self.usage.class();
         seal.seal(now, class, self.stream, self.usage.signed(), scratch, &mut packet)?;
         let packet = Bytes::from(packet);
+        let sequence = self.next();
+        for progress in self.receivers.values_mut().filter(|progress| progress.next == sequence) {
+            progress.quiet_since = now.mono;
+        }
         self.queue.pop_front();
         self.queue_cost -= cost;
         self.cost += cost;

@@ -11,7 +11,7 @@ use proto_spec::{SenderNumber, Timestamp, TrafficClass};
 
 use super::limits::{
     ACK_DELAY_MAX, CONGESTION_STEP, CONGESTION_WINDOW_MIN, LOSS_DELAY_MIN, PROBE_INTERVAL_MAX, RTT_INITIAL,
-    congestion_window_max,
+    SILENCE_MIN, SILENCE_ROUND_TRIPS, congestion_window_max,
 };
 
 /// The ways to all members.
@@ -69,6 +69,11 @@ impl Path {
     /// After how long a record is lost that a later one overtook.
     pub(super) fn loss_delay(&self) -> Duration {
         (self.smoothed.max(self.latest) * 9 / 8).max(LOSS_DELAY_MIN)
+    }
+
+    /// How long a member may stay silent about what it lacks before the way to it is suspected \[SES-18\].
+    pub(super) fn silence_max(&self) -> Duration {
+        (self.smoothed * SILENCE_ROUND_TRIPS).max(SILENCE_MIN)
     }
 
     /// How long to wait for a sign of life, after so many waits in vain.

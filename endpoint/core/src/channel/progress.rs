@@ -40,6 +40,12 @@ pub(super) struct Progress {
     pub(super) in_vain: u32,
     /// The open probe: its token, and the channel's next sequence when it was made.
     probe: Option<(u32, u64)>,
+    /// When something is to be repeated because of a hint \[CHN-13\].
+    pub(super) repeat_at: Option<Timestamp>,
+    /// When something was repeated because of a hint.
+    pub(super) repeated_at: Timestamp,
+    /// Since when there is no news of what the member lacks.
+    pub(super) quiet_since: Timestamp,
     /// Since when the way to the member is what it is.
     pub(super) way_at: Timestamp,
     goal_cost: u64,
@@ -56,6 +62,8 @@ pub(super) struct News {
     pub(super) highest: Option<u64>,
     /// An open probe was answered: whatever was sent before it and has not arrived is lost.
     pub(super) lost_below: Option<u64>,
+    /// Whether it told anything that was not known.
+    pub(super) changed: bool,
 }
 
 impl Progress {
@@ -72,6 +80,9 @@ impl Progress {
             sign_at: now,
             in_vain: 0,
             probe: None,
+            repeat_at: None,
+            repeated_at: Timestamp::ZERO,
+            quiet_since: now,
             way_at: now,
             goal_cost: cost,
             goal_at: now,
@@ -130,7 +141,9 @@ impl Progress {
             self.repairs
                 .retain(|sequence, _| !ranges.iter().any(|(start, end)| (*start..*end).contains(sequence)));
         }
-        if changed || self.granted_cost > granted_before {
+        self.quiet_since = now;
+        let changed = changed || self.granted_cost > granted_before;
+        if changed {
             self.sign_at = now;
             self.in_vain = 0;
         }
@@ -143,7 +156,7 @@ impl Progress {
             }
             _ => None,
         };
-        Some(News { cost, highest: (end > highest_before).then(|| end - 1), lost_below })
+        Some(News { cost, highest: (end > highest_before).then(|| end - 1), lost_below, changed })
     }
 
     /// A record is known to be missing; `false` if that was known.
@@ -184,6 +197,9 @@ impl Progress {
     pub(super) const fn way_renewed(&mut self, now: Timestamp) {
         self.sign_at = now;
         self.in_vain = 0;
+        self.quiet_since = now;
+        self.repeat_at = None;
+        self.repeated_at = now;
         self.way_at = now;
         self.goal_at = now;
     }
@@ -239,7 +255,7 @@ mod tests {
     fn gaps_lie_between_ranges() {
         let mut member = progress();
         let news = member.acknowledged(at(1), &ack(12, &[(1, 2), (3, 1)]), 30, |sequence| sequence * 100);
-        assert_eq!(news, Some(News { cost: 200, highest: Some(18), lost_below: None }));
+        assert_eq!(news, Some(News { cost: 200, highest: Some(18), lost_below: None, changed: true }));
         assert_eq!(member.gaps(), vec![(12, 13), (15, 18)]);
         assert!(member.has(11) && !member.has(12) && member.has(13) && member.has(18) && !member.has(19));
         assert_eq!(member.highest_end(), 19);

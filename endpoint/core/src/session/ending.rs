@@ -86,9 +86,7 @@ impl<S: Security> Endpoint<S> {
         if self.is_over() {
             return;
         }
-        if let Some(client) = self.link.client() {
-            client.detach();
-        }
+        self.link.detach();
         self.close_files();
         self.phase = Phase::Over;
         self.state = None;

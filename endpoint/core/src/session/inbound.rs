@@ -1,7 +1,5 @@
 //! What comes in: from the node, from the end-to-end layer, from other members.
 
-use std::time::Duration;
-
 use bytes::BytesMut;
 use proto_spec::app::{Chat, Control, GoodbyeReason, Permission};
 use proto_spec::channel::{CHAT_STREAM, CONTROL_STREAM, StreamUse};
@@ -11,30 +9,48 @@ use proto_spec::ticket::{Role, TicketKind};
 use proto_spec::{DecodeError, Now, Refusal, SenderNumber, Wire};
 
 use super::calls::{Asker, Purpose};
+use super::link::{Part, Way};
 use super::{Endpoint, State};
 use crate::attach::{AttachEvent, Lost};
 use crate::channel::ChannelEvent;
-use crate::event::Event;
+use crate::event::{Event, Reattachment};
 use crate::security::{OpenError, Opened, Security, SecurityEvent};
 
 impl<S: Security> Endpoint<S> {
-    pub(super) fn attach_event(&mut self, now: Now, event: AttachEvent) {
+    /// Packets count wherever they come from, and once \[SES-21\].
+    pub(super) fn attach_event(&mut self, now: Now, way: Way, event: AttachEvent) {
         match event {
-            AttachEvent::Attached(attached) => self.attached(now, attached),
+            AttachEvent::Attached(attached) => self.accepted(now, way, attached),
             AttachEvent::Data { header, packet } => self.packet(now, &header, packet),
-            AttachEvent::Control(frame) => self.control_frame(now, frame),
-            AttachEvent::Lost(lost) => self.lost(now, lost),
+            AttachEvent::Control(frame) => self.control_frame(now, way, frame),
+            AttachEvent::Lost(lost) => self.lost(now, way, lost),
+        }
+    }
+
+    fn accepted(&mut self, now: Now, way: Way, attached: Attached) {
+        let own = (self.config.session, self.config.number);
+        if (attached.session, attached.number) != own {
+            let error = DecodeError::Malformed("attached to another session");
+            return self.lost(now, way, Lost::Violated(error));
+        }
+        match self.link.part(way) {
+            Some(Part::Active) => self.attached(now, attached),
+            Some(Part::Other) => self.other_attached(now, attached),
+            Some(Part::Retiring) | None => {}
         }
     }
 
     fn attached(&mut self, now: Now, attached: Attached) {
-        let own = (self.config.session, self.config.number);
-        if (attached.session, attached.number) != own {
-            return self.lost(now, Lost::Violated(DecodeError::Malformed("attached to another session")));
-        }
         let again = self.attached_as.replace(attached.kind) == Some(attached.kind);
         if let Some(gap) = self.link.accepted(now) {
-            self.tell(Event::Reattached { gap_ms: gap.as_millis() as u64 });
+            self.tell_reattached(gap, Reattachment::Reconnected);
+        }
+        if let Some(client) = self.link.client()
+            && client.is_member()
+            && client.round_trip().is_none()
+        {
+            // The first measure of the way: a fail-over should not begin with a guess.
+            client.ping(now);
         }
         self.members.forget_presence();
         self.members_changed = true;
@@ -59,7 +75,7 @@ impl<S: Security> Endpoint<S> {
         }
     }
 
-    fn presence(&mut self, now: Now, Peer { number, state }: Peer) {
+    pub(super) fn presence(&mut self, now: Now, Peer { number, state }: Peer) {
         let (active, lobby) = (state == PeerState::Active, state == PeerState::Lobby);
         self.members_changed |= self.members.presence(number, active);
         self.channels.member_present(now.mono, number, active);
@@ -73,12 +89,13 @@ impl<S: Security> Endpoint<S> {
         }
     }
 
-    fn control_frame(&mut self, now: Now, frame: ControlFrame) {
+    fn control_frame(&mut self, now: Now, way: Way, frame: ControlFrame) {
         match frame {
-            ControlFrame::Presence(presence) => self.presence(now, presence.peer),
-            ControlFrame::PathHint(_) => self.channels.path_changed(now.mono),
-            ControlFrame::Move(to) => self.move_on(now, to.addresses),
-            ControlFrame::Redirect(to) => self.move_on(now, to.addresses),
+            ControlFrame::Presence(presence) => self.presence_told(now, way, presence.peer),
+            ControlFrame::PathHint(_) => self.path_hinted(now),
+            ControlFrame::Move(to) => self.told_to_move(now, way, to),
+            ControlFrame::Redirect(to) => self.redirected(now, way, to.addresses),
+            ControlFrame::Ready(_) => self.ready(now, way),
             ControlFrame::Ended(ended) => match ended.number {
                 Some(number) if number == self.config.number => {
                     self.told_end("removed", Refusal::MemberRemoved.sentence());
@@ -89,40 +106,6 @@ impl<S: Security> Endpoint<S> {
             },
             _ => {}
         }
-    }
-
-    /// The node asks to attach elsewhere.
-    fn move_on(&mut self, now: Now, addresses: Vec<String>) {
-        if let Some(client) = self.link.client() {
-            client.detach();
-        }
-        self.link.elsewhere(addresses);
-        self.disconnect(now, Duration::ZERO);
-    }
-
-    fn lost(&mut self, now: Now, lost: Lost) {
-        if let Some(refusal) = lost.fatal() {
-            let word = match refusal {
-                Refusal::SessionEnded => "ended",
-                Refusal::MemberRemoved => "removed",
-                _ => "refused",
-            };
-            self.outputs.push_back(super::Output::Disconnect);
-            return self.told_end(word, refusal.sentence());
-        }
-        let pause = match &lost {
-            Lost::Refused(error) => Duration::from_millis(u64::from(error.retry_after_ms)),
-            _ => Duration::ZERO,
-        };
-        self.unreachable = match lost {
-            Lost::Refused(error) => error.refusal.sentence().to_owned(),
-            Lost::Violated(error) => {
-                format!("the relay broke the protocol ({error}): update the older of the two")
-            }
-            Lost::Silent => "the relay does not answer".to_owned(),
-            Lost::Stuck => "the connection to the relay is stuck".to_owned(),
-        };
-        self.disconnect(now, pause.min(self.config.reconnect_max));
     }
 
     fn packet(&mut self, now: Now, header: &DataHeader, packet: BytesMut) {

@@ -30,6 +30,7 @@ fn config(own: u16, role: Role) -> Config {
         ticket: "a ticket that says nothing".to_owned(),
         attach_key: AttachKey::from_seed(&[2; 32]),
         nodes: Vec::new(),
+        standby: Vec::new(),
         display_name: "Me".to_owned(),
         suite: Suite::Modern,
         accept: Accept::default(),
@@ -89,8 +90,12 @@ fn a_renewal_waits_for_room() {
 /// \[SES-9\]: who leaves without a connection waits for the gateway's answer, and not in a busy loop.
 #[test]
 fn a_farewell_without_a_connection_rests() {
-    let mut endpoint = host();
-    endpoint.connect_failed(at(10), "no route".to_owned());
+    let mut endpoint = Endpoint::<Null>::host(at(0), config(1, Role::Provider), None);
+    let way = outputs(&mut endpoint).into_iter().find_map(|output| match output {
+        Output::Connect { way, .. } => Some(way),
+        _ => None,
+    });
+    endpoint.connect_failed(at(10), way.unwrap(), "no route".to_owned());
     endpoint.handle_command(at(20), Command::End);
     assert_eq!(calls(&outputs(&mut endpoint)), [CallRequest::EndSession]);
     let mut now = at(20);

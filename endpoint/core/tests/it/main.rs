@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests")]
 
 mod files;
+mod mesh;
 mod relay;
 mod session;
 mod world;

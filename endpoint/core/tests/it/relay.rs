@@ -1,5 +1,5 @@
-//! A relay and a gateway as endpoints see them, in memory: tickets, lobby, fan-out, presence. Checks every proof; never
-//! looks into a packet.
+//! Relays and a gateway as endpoints see them, in memory: tickets, lobby, standbys, fan-out from any node to any,
+//! presence, drain, silence and death. Checks every proof; never looks into a packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
 use ed25519_dalek::{Signature, VerifyingKey};
 use proto_spec::frame::{
-    Attached, ControlFrame, Credit, DataHeader, Ended, ErrorFrame, FrameHeader, FrameType, HEADER_LENGTH,
-    Peer, PeerState, Presence, TicketFrame, attach_proof_message,
+    Attached, ControlFrame, Credit, DataHeader, Destination, Ended, ErrorFrame, FrameHeader, FrameType,
+    HEADER_LENGTH, Move, PathHint, Peer, PeerState, Presence, Redirect, TicketFrame, attach_proof_message,
 };
 use proto_spec::ticket::{Claims, Role, TicketKind};
 use proto_spec::{AttachSeq, Refusal, SenderNumber, SessionId, SessionNumber, TrafficClass, WallTime};
-use sealcast_endpoint_core::session::{CallFailure, CallReply, CallRequest};
+use sealcast_endpoint_core::session::{CallFailure, CallReply, CallRequest, Reached, Way};
 use sha2::{Digest, Sha256};
 
 pub(crate) const SESSION: SessionId = SessionId([7; 16]);
@@ -117,85 +117,190 @@ fn claims(ticket: &str) -> Claims {
     serde_json::from_slice(&bytes[..bytes.len() - 64]).unwrap()
 }
 
+/// One connection of an endpoint.
+pub(crate) type Id = (SenderNumber, Way);
+
 pub(crate) struct Connection {
+    /// Which node it is to.
+    pub(crate) node: usize,
     exporter: [u8; 32],
     claims: Option<Claims>,
+    pub(crate) seq: AttachSeq,
+    pub(crate) standby: bool,
+    /// Whether the session's other nodes know it as active.
+    known: bool,
     rx: BytesMut,
     pub(crate) out: Vec<u8>,
     lobby_bytes: usize,
+    pub(crate) pings: u32,
+}
+
+impl Connection {
+    fn kind(&self) -> Option<TicketKind> {
+        self.claims.as_ref().map(|claims| claims.kind)
+    }
+
+    fn state(&self) -> PeerState {
+        match self.kind() {
+            None => PeerState::Gone,
+            Some(TicketKind::Lobby) => PeerState::Lobby,
+            Some(TicketKind::Member) if self.standby => PeerState::Standby,
+            Some(TicketKind::Member) => PeerState::Active,
+        }
+    }
+}
+
+/// How one node behaves.
+#[derive(Clone, Default)]
+pub(crate) struct Node {
+    /// Nothing listens.
+    pub(crate) dead: bool,
+    /// Stopped: connections stand, nothing is done.
+    pub(crate) silent: bool,
+    /// The others know that it is gone.
+    pub(crate) given_up: bool,
+    pub(crate) draining: bool,
+    /// Refuses tickets so.
+    pub(crate) refuses: Option<ErrorFrame>,
+    /// Sends newcomers there.
+    pub(crate) redirects: Option<Vec<String>>,
+    /// Connections that were made to it.
+    pub(crate) connected: u32,
+}
+
+impl Node {
+    fn works(&self) -> bool {
+        !self.dead && !self.silent
+    }
 }
 
 pub(crate) struct Relay {
     pub(crate) up: bool,
-    pub(crate) connections: BTreeMap<SenderNumber, Connection>,
-    newest: BTreeMap<SenderNumber, AttachSeq>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) connections: BTreeMap<Id, Connection>,
+    newest: BTreeMap<(SenderNumber, usize), AttachSeq>,
+    told: BTreeMap<SenderNumber, PeerState>,
     connected: u64,
+    /// `ready` is kept back until the test lets it go.
+    pub(crate) holds_ready: bool,
+    held_ready: Vec<Id>,
+    /// Every packet is delivered twice.
+    pub(crate) doubles: bool,
     pub(crate) renewals: u32,
     /// Every packet with its sender, as the node sees it.
     pub(crate) tap: Vec<(SenderNumber, Vec<u8>)>,
 }
 
+/// The address of a node.
+pub(crate) fn address(node: usize) -> String {
+    format!("node{node}.example:8200")
+}
+
 impl Relay {
-    pub(crate) fn new() -> Relay {
+    pub(crate) fn new(nodes: usize) -> Relay {
         Relay {
             up: true,
+            nodes: vec![Node::default(); nodes],
             connections: BTreeMap::new(),
             newest: BTreeMap::new(),
+            told: BTreeMap::new(),
             connected: 0,
+            holds_ready: false,
+            held_ready: vec![],
+            doubles: false,
             renewals: 0,
             tap: vec![],
         }
     }
 
-    /// A connection of this endpoint; its exporter.
-    pub(crate) fn connect(&mut self, who: SenderNumber) -> [u8; 32] {
+    /// A connection of this endpoint to the first of these nodes that answers, or to any that need not be avoided.
+    pub(crate) fn connect(
+        &mut self,
+        id: Id,
+        preferred: &[String],
+        avoid: &[String],
+    ) -> Option<(Reached, [u8; 32])> {
+        let all: Vec<_> = (0..self.nodes.len()).map(address).collect();
+        let named = preferred.iter().chain(&all).filter(|address| !avoid.contains(address));
+        let node = named
+            .filter_map(|address| all.iter().position(|of| of == address))
+            .find(|node| self.up && self.nodes[*node].works())?;
+        self.nodes[node].connected += 1;
         self.connected += 1;
         let exporter: [u8; 32] = Sha256::digest(self.connected.to_be_bytes()).into();
         self.connections.insert(
-            who,
-            Connection { exporter, claims: None, rx: BytesMut::new(), out: vec![], lobby_bytes: 0 },
+            id,
+            Connection {
+                node,
+                exporter,
+                claims: None,
+                seq: AttachSeq(0),
+                standby: false,
+                known: true,
+                rx: BytesMut::new(),
+                out: vec![],
+                lobby_bytes: 0,
+                pings: 0,
+            },
         );
-        exporter
+        Some((Reached { address: address(node), certificate: [node as u8 + 1; 32] }, exporter))
     }
 
     /// The connection is gone; the others are told.
-    pub(crate) fn disconnect(&mut self, who: SenderNumber) {
-        let gone = self.connections.remove(&who);
-        if gone.is_some_and(|connection| connection.claims.is_some()) {
-            self.tell_presence(who, PeerState::Gone);
+    pub(crate) fn disconnect(&mut self, id: Id) {
+        if self.connections.remove(&id).is_some() {
+            self.refresh();
         }
     }
 
-    pub(crate) fn receive(&mut self, who: SenderNumber, bytes: &[u8], gateway: &Gateway) {
-        let Some(connection) = self.connections.get_mut(&who) else { return };
+    pub(crate) fn receive(&mut self, id: Id, bytes: &[u8], gateway: &Gateway) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.rx.extend_from_slice(bytes);
-        while let Some(connection) = self.connections.get_mut(&who) {
+        self.go_on(id, gateway);
+    }
+
+    /// Does what has been received and not been done.
+    pub(crate) fn go_on(&mut self, id: Id, gateway: &Gateway) {
+        while let Some(connection) = self.connections.get_mut(&id) {
+            if !self.nodes[connection.node].works() {
+                return;
+            }
             let Some(header) = FrameHeader::peek(&connection.rx).unwrap() else { return };
             if connection.rx.len() < header.frame_length() {
                 return;
             }
             let frame = connection.rx.split_to(header.frame_length());
-            self.frame(who, header.frame_type, &frame, gateway);
+            self.frame(id, header.frame_type, &frame, gateway);
         }
     }
 
-    fn frame(&mut self, who: SenderNumber, frame_type: FrameType, frame: &[u8], gateway: &Gateway) {
+    fn frame(&mut self, id: Id, frame_type: FrameType, frame: &[u8], gateway: &Gateway) {
         let body = &frame[HEADER_LENGTH..];
         if frame_type == FrameType::Data {
-            return self.data(who, frame, body);
+            return self.data(id, frame, body);
         }
         match ControlFrame::decode(frame_type, body).unwrap() {
-            ControlFrame::Ticket(ticket) => self.ticket(who, &ticket, gateway),
-            ControlFrame::Ping(ping) => self.put(who, &ControlFrame::Pong(ping)),
-            ControlFrame::Detach => self.disconnect(who),
+            ControlFrame::Ticket(ticket) => self.ticket(id, &ticket, gateway),
+            ControlFrame::Activate(seq) => self.activate(id, seq),
+            ControlFrame::Ping(ping) => {
+                self.connections.get_mut(&id).unwrap().pings += 1;
+                self.put(id, &ControlFrame::Pong(ping));
+            }
+            ControlFrame::Detach => self.disconnect(id),
             ControlFrame::Pong(_) => {}
             other => panic!("an endpoint sent {other:?}"),
         }
     }
 
-    fn ticket(&mut self, who: SenderNumber, frame: &TicketFrame, gateway: &Gateway) {
+    fn refuse(&mut self, id: Id, error: ErrorFrame) {
+        self.put(id, &ControlFrame::Error(error));
+    }
+
+    fn ticket(&mut self, id: Id, frame: &TicketFrame, gateway: &Gateway) {
+        let who = id.0;
         let claims = claims(&frame.ticket);
-        let connection = self.connections.get_mut(&who).unwrap();
+        let connection = self.connections.get_mut(&id).unwrap();
+        let node = connection.node;
         let hash: [u8; 32] = Sha256::digest(frame.ticket.as_bytes()).into();
         let message = attach_proof_message(&connection.exporter, &hash, frame.attach_seq);
         VerifyingKey::from_bytes(&claims.attach_key)
@@ -205,32 +310,42 @@ impl Relay {
         assert_eq!((claims.number, claims.session), (who, SESSION));
         if gateway.ended || gateway.removed.contains(&who) {
             let refusal = if gateway.ended { Refusal::SessionEnded } else { Refusal::MemberRemoved };
-            return self.put(who, &ControlFrame::Error(ErrorFrame { refusal, retry_after_ms: 0 }));
+            return self.refuse(id, ErrorFrame { refusal, retry_after_ms: 0 });
         }
         match connection.claims.replace(claims.clone()) {
             None => {
-                let newest = self.newest.entry(who).or_default();
+                let own = self.nodes[node].clone();
+                let connection = self.connections.get_mut(&id).unwrap();
+                let draining = ErrorFrame { refusal: Refusal::Draining, retry_after_ms: 0 };
+                if let Some(addresses) = own.redirects {
+                    connection.claims = None;
+                    return self.put(id, &ControlFrame::Redirect(Redirect { addresses }));
+                }
+                if let Some(error) = own.refuses.or(own.draining.then_some(draining)) {
+                    connection.claims = None;
+                    return self.refuse(id, error);
+                }
+                assert!(!frame.standby || claims.kind == TicketKind::Member, "guests do not stand by");
+                connection.standby = frame.standby;
+                connection.seq = frame.attach_seq;
+                let newest = self.newest.entry((who, node)).or_default();
                 assert!(frame.attach_seq > *newest, "attachments of {who} are not counted");
                 *newest = frame.attach_seq;
+                connection.known = !self.holds_ready || claims.kind == TicketKind::Lobby;
             }
             Some(before) => {
-                assert_eq!(self.newest[&who], frame.attach_seq);
+                assert_eq!((connection.seq, connection.standby), (frame.attach_seq, frame.standby));
                 self.renewals += u32::from(before.kind == claims.kind);
             }
         }
         let leader = claims.leader == who;
-        let peers = self
-            .connections
+        let states = self.states();
+        let peers = states
             .iter()
-            .filter(|(other, _)| **other != who && claims.kind == TicketKind::Member)
-            .filter_map(|(other, connection)| {
-                let state = match connection.claims.as_ref()?.kind {
-                    TicketKind::Member => PeerState::Active,
-                    TicketKind::Lobby if leader => PeerState::Lobby,
-                    TicketKind::Lobby => return None,
-                };
-                Some(Peer { number: *other, state })
+            .filter(|(other, state)| {
+                **other != who && claims.kind == TicketKind::Member && (**state != PeerState::Lobby || leader)
             })
+            .map(|(other, state)| Peer { number: *other, state: *state })
             .collect();
         let attached = Attached {
             session: SESSION,
@@ -240,53 +355,126 @@ impl Relay {
             ping_ms: 15_000,
             peers,
         };
-        self.put(who, &ControlFrame::Attached(attached));
+        self.put(id, &ControlFrame::Attached(attached));
         for class in TrafficClass::ALL {
-            self.put(who, &ControlFrame::Credit(Credit { class, limit_bytes: 1 << 50 }));
+            self.put(id, &ControlFrame::Credit(Credit { class, limit_bytes: 1 << 50 }));
         }
-        let state = if claims.kind == TicketKind::Member { PeerState::Active } else { PeerState::Lobby };
-        self.tell_presence(who, state);
+        if claims.kind == TicketKind::Member && !frame.standby {
+            self.ready(id);
+        }
+        self.refresh();
     }
 
-    fn tell_presence(&mut self, who: SenderNumber, state: PeerState) {
-        let frame = ControlFrame::Presence(Presence { peer: Peer { number: who, state } });
-        let told: Vec<_> = self
-            .connections
+    fn activate(&mut self, id: Id, seq: AttachSeq) {
+        let node = self.connections[&id].node;
+        let newest = self.newest.entry((id.0, node)).or_default();
+        assert!(seq > *newest, "an activation is a newer attachment");
+        *newest = seq;
+        let connection = self.connections.get_mut(&id).unwrap();
+        assert!(connection.standby && connection.claims.is_some());
+        (connection.standby, connection.seq) = (false, seq);
+        connection.known = !self.holds_ready;
+        self.ready(id);
+        self.refresh();
+    }
+
+    fn ready(&mut self, id: Id) {
+        if self.holds_ready {
+            self.held_ready.push(id);
+        } else {
+            let seq = self.connections[&id].seq;
+            self.put(id, &ControlFrame::Ready(seq));
+        }
+    }
+
+    /// The nodes have heard of every attachment.
+    pub(crate) fn let_ready_go(&mut self) {
+        self.holds_ready = false;
+        for id in std::mem::take(&mut self.held_ready) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.known = true;
+                self.ready(id);
+            }
+        }
+    }
+
+    /// How each number stands by what the nodes that are there know.
+    fn states(&self) -> BTreeMap<SenderNumber, PeerState> {
+        let rank = |state: PeerState| match state {
+            PeerState::Gone => 0,
+            PeerState::Standby => 1,
+            PeerState::Lobby => 2,
+            PeerState::Active => 3,
+        };
+        let mut states = BTreeMap::new();
+        for ((who, _), connection) in &self.connections {
+            if self.nodes[connection.node].given_up || connection.claims.is_none() {
+                continue;
+            }
+            let state = states.entry(*who).or_insert(PeerState::Gone);
+            if rank(connection.state()) > rank(*state) {
+                *state = connection.state();
+            }
+        }
+        states
+    }
+
+    /// Tells what has changed about anybody.
+    pub(crate) fn refresh(&mut self) {
+        let states = self.states();
+        let mut changed: Vec<_> = states
             .iter()
-            .filter(|(other, connection)| {
-                **other != who
-                    && connection.claims.as_ref().is_some_and(|claims| {
-                        claims.kind == TicketKind::Member
-                            && (state != PeerState::Lobby || claims.leader == claims.number)
-                    })
-            })
-            .map(|(other, _)| *other)
+            .filter(|(who, state)| self.told.get(who) != Some(state))
+            .map(|(who, state)| (*who, *state))
             .collect();
-        told.into_iter().for_each(|other| self.put(other, &frame));
+        let gone = self.told.keys().filter(|who| !states.contains_key(who));
+        changed.extend(gone.map(|who| (*who, PeerState::Gone)));
+        self.told = states;
+        for (who, state) in changed {
+            let frame = ControlFrame::Presence(Presence { peer: Peer { number: who, state } });
+            let told: Vec<_> =
+                self.connections
+                    .iter()
+                    .filter(|((other, _), connection)| {
+                        *other != who
+                            && connection.state() == PeerState::Active
+                            && connection.claims.as_ref().is_some_and(|claims| {
+                                state != PeerState::Lobby || claims.leader == claims.number
+                            })
+                    })
+                    .map(|(id, _)| *id)
+                    .collect();
+            told.into_iter().for_each(|id| self.put(id, &frame));
+        }
     }
 
-    fn data(&mut self, who: SenderNumber, frame: &[u8], body: &[u8]) {
-        let (header, packet) = DataHeader::parse(body).unwrap();
+    fn data(&mut self, id: Id, frame: &[u8], body: &[u8]) {
+        let (who, (header, packet)) = (id.0, DataHeader::parse(body).unwrap());
         assert_eq!(header.sender, who);
         self.tap.push((who, packet.to_vec()));
-        let sender = self.connections.get_mut(&who).unwrap();
+        let sender = self.connections.get_mut(&id).unwrap();
+        assert!(!sender.standby, "a standby sends no data");
         let claims = sender.claims.as_ref().expect("data before a ticket");
-        let (guest, leader) = (claims.kind == TicketKind::Lobby, claims.leader);
+        let (guest, leader, from_node) = (claims.kind == TicketKind::Lobby, claims.leader, sender.node);
         if guest {
             sender.lobby_bytes += frame.len();
             assert!(sender.lobby_bytes <= 32 * 1024, "a guest sent too much");
-            assert!(header.destination != proto_spec::frame::Destination::All, "a guest spoke to all");
+            assert!(header.destination != Destination::All, "a guest spoke to all");
         }
-        for (other, connection) in &mut self.connections {
+        for ((other, _), connection) in &mut self.connections {
             let Some(claims) = &connection.claims else { continue };
-            let named = header.destination != proto_spec::frame::Destination::All;
+            let named = header.destination != Destination::All;
             let reached = match claims.kind {
-                TicketKind::Member => !guest || *other == leader,
+                TicketKind::Member => !connection.standby && (!guest || *other == leader),
                 TicketKind::Lobby => named && who == leader,
             };
+            let known = connection.node == from_node || connection.known;
             assert!(!guest || !named || !header.destination.includes(*other) || *other == leader);
-            if *other != who && reached && header.destination.includes(*other) {
-                connection.out.extend_from_slice(frame);
+            let there = self.nodes[connection.node].works() && known;
+            if *other != who && reached && there && header.destination.includes(*other) {
+                for _ in 0..if self.doubles { 2 } else { 1 } {
+                    connection.out.extend_from_slice(frame);
+                }
             }
         }
     }
@@ -296,21 +484,49 @@ impl Relay {
         let gone: Vec<_> = self
             .connections
             .keys()
-            .filter(|who| gateway.ended || gateway.removed.contains(who))
+            .filter(|(who, _)| gateway.ended || gateway.removed.contains(who))
             .copied()
             .collect();
-        for who in gone {
+        for id in gone {
             let ended = if gateway.ended {
                 Ended { reason: Refusal::SessionEnded, number: None }
             } else {
-                Ended { reason: Refusal::MemberRemoved, number: Some(who) }
+                Ended { reason: Refusal::MemberRemoved, number: Some(id.0) }
             };
-            self.put(who, &ControlFrame::Ended(ended));
+            self.put(id, &ControlFrame::Ended(ended));
         }
     }
 
-    fn put(&mut self, who: SenderNumber, frame: &ControlFrame) {
-        if let Some(connection) = self.connections.get_mut(&who) {
+    /// A node goes out of service: nothing new, and who is there is told.
+    pub(crate) fn drain(&mut self, node: usize, time_ms: u32, addresses: Vec<String>) {
+        self.nodes[node].draining = true;
+        let frame = ControlFrame::Move(Move { deadline_ms: time_ms, addresses });
+        self.to_all_of(node, &frame);
+    }
+
+    /// Ends what is left on a draining node.
+    pub(crate) fn end_drain(&mut self, node: usize) {
+        let error = ErrorFrame { refusal: Refusal::Draining, retry_after_ms: 0 };
+        self.to_all_of(node, &ControlFrame::Error(error));
+    }
+
+    /// The nodes that are left tell that a way has changed.
+    pub(crate) fn hint(&mut self) {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].works() {
+                self.to_all_of(node, &ControlFrame::PathHint(PathHint { node: None }));
+            }
+        }
+    }
+
+    fn to_all_of(&mut self, node: usize, frame: &ControlFrame) {
+        let there = self.connections.iter().filter(|(_, connection)| connection.node == node);
+        let ids: Vec<_> = there.map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.put(id, frame));
+    }
+
+    fn put(&mut self, id: Id, frame: &ControlFrame) {
+        if let Some(connection) = self.connections.get_mut(&id) {
             frame.put(&mut connection.out);
         }
     }

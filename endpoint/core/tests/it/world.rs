@@ -1,6 +1,6 @@
-//! Several endpoints, one relay, one gateway, one clock. Time moves only when nothing else does.
+//! Several endpoints, some nodes, one gateway, one clock. Time moves only when nothing else does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use sealcast_endpoint_core::command::Command;
 use sealcast_endpoint_core::event::{Event, Member, PromptId, Question, State, TransferId};
 use sealcast_endpoint_core::files::{FileEffect, FileResult};
 use sealcast_endpoint_core::security::Security;
-use sealcast_endpoint_core::session::{Accept, Config, Endpoint, Output};
+use sealcast_endpoint_core::session::{Accept, Config, Endpoint, Output, Way};
 use sealcast_endpoint_core::{JoinCode, Suite};
 
-use crate::relay::{Gateway, Relay, SESSION};
+use crate::relay::{Gateway, Id, Relay, SESSION, address};
 
 pub(crate) const ACCEPT_ALL: Accept = Accept { join: true, member: true, files: true };
 pub(crate) const ASK: Accept = Accept { join: false, member: false, files: false };
@@ -51,16 +51,29 @@ pub(crate) struct World<S> {
     pub(crate) relay: Relay,
     pub(crate) gateway: Gateway,
     pub(crate) peers: BTreeMap<SenderNumber, Peer<S>>,
+    /// Connections that endpoints believe in.
+    open: BTreeSet<Id>,
+    /// Requests to connect that wait for the test.
+    pub(crate) holds_connects: bool,
+    connecting: Vec<(Id, Vec<String>, Vec<String>)>,
     seed: u8,
 }
 
 impl<S: Security> World<S> {
     pub(crate) fn new() -> World<S> {
+        World::with_nodes(1)
+    }
+
+    /// A mesh of so many nodes, all of which every endpoint knows.
+    pub(crate) fn with_nodes(nodes: usize) -> World<S> {
         World {
             now: Now { mono: Timestamp(Duration::from_secs(5)), wall: WallTime(1_000) },
-            relay: Relay::new(),
+            relay: Relay::new(nodes),
             gateway: Gateway::default(),
             peers: BTreeMap::new(),
+            open: BTreeSet::new(),
+            holds_connects: false,
+            connecting: Vec::new(),
             seed: 0,
         }
     }
@@ -121,7 +134,8 @@ impl<S: Security> World<S> {
             role,
             ticket,
             attach_key,
-            nodes: vec![],
+            nodes: self.nodes(),
+            standby: vec![],
             display_name: name.to_owned(),
             suite: Suite::Modern,
             accept,
@@ -130,9 +144,22 @@ impl<S: Security> World<S> {
         }
     }
 
+    /// A mesh of one is known to the shell alone. Endpoints begin at different nodes.
+    fn nodes(&self) -> Vec<Vec<String>> {
+        let mut nodes: Vec<_> = (0..self.relay.nodes.len()).map(|node| vec![address(node)]).collect();
+        let first = self.peers.len() % nodes.len();
+        nodes.rotate_left(first);
+        if nodes.len() > 1 { nodes } else { vec![] }
+    }
+
     /// Host, customer, and as many further providers, all accepting everything.
     pub(crate) fn joined(providers: usize) -> (World<S>, Vec<SenderNumber>) {
-        let mut world = World::new();
+        World::joined_over(1, providers)
+    }
+
+    /// As [`World::joined`] in a mesh of so many nodes.
+    pub(crate) fn joined_over(nodes: usize, providers: usize) -> (World<S>, Vec<SenderNumber>) {
+        let mut world = World::with_nodes(nodes);
         let host = world.host("Host", ACCEPT_ALL);
         let code = world.last_code(host);
         let mut numbers = vec![host, world.join("Customer", &code, ACCEPT_ALL).unwrap()];
@@ -214,36 +241,53 @@ impl<S: Security> World<S> {
                 moved = true;
                 self.output(who, output);
             }
-            let peer = self.peers.get_mut(&who).unwrap();
-            let mut bytes = Vec::new();
-            if self.relay.connections.contains_key(&who)
-                && peer.endpoint.poll_transmit(now, &mut bytes, 64 * 1024)
-            {
-                moved = true;
-                self.relay.receive(who, &bytes, &self.gateway);
+            for id in self.open_of(who) {
+                let peer = self.peers.get_mut(&who).unwrap();
+                let mut bytes = Vec::new();
+                if peer.endpoint.poll_transmit(now, id.1, &mut bytes, 64 * 1024) {
+                    moved = true;
+                    self.relay.receive(id, &bytes, &self.gateway);
+                }
             }
             self.relay.tombstones(&self.gateway);
-            if let Some(connection) = self.relay.connections.get_mut(&who) {
-                let bytes = std::mem::take(&mut connection.out);
-                if !bytes.is_empty() && !peer.closed {
+            for id in self.open_of(who) {
+                let peer = self.peers.get_mut(&who).unwrap();
+                let Some(connection) = self.relay.connections.get_mut(&id) else {
+                    // The node has closed it.
                     moved = true;
-                    peer.endpoint.receive(now, BytesMut::from(bytes.as_slice()));
+                    self.open.remove(&id);
+                    peer.endpoint.attachment_lost(now, id.1);
+                    continue;
+                };
+                let bytes = std::mem::take(&mut connection.out);
+                let stopped = self.relay.nodes[connection.node].silent;
+                if stopped {
+                    connection.out = bytes;
+                } else if !bytes.is_empty() && !peer.closed {
+                    moved = true;
+                    peer.endpoint.receive(now, id.1, BytesMut::from(bytes.as_slice()));
                 }
             }
         }
         moved
     }
 
+    fn open_of(&self, who: SenderNumber) -> Vec<Id> {
+        self.open.iter().filter(|(of, _)| *of == who).copied().collect()
+    }
+
     fn output(&mut self, who: SenderNumber, output: Output) {
         let now = self.now;
         let peer = self.peers.get_mut(&who).unwrap();
         match output {
-            Output::Connect { .. } if self.relay.up => {
-                let exporter = self.relay.connect(who);
-                peer.endpoint.attachment_up(now, exporter, BytesMut::new());
+            Output::Connect { way, preferred, avoid } if self.holds_connects => {
+                self.connecting.push(((who, way), preferred, avoid));
             }
-            Output::Connect { .. } => peer.endpoint.connect_failed(now, "nobody answers".to_owned()),
-            Output::Disconnect => self.relay.disconnect(who),
+            Output::Connect { way, preferred, avoid } => self.connect((who, way), &preferred, &avoid),
+            Output::Disconnect(way) => {
+                self.open.remove(&(who, way));
+                self.relay.disconnect((who, way));
+            }
             Output::Call(call) => {
                 let answer = self.gateway.call(who, call.request);
                 peer.endpoint.handle_call(now, call.id, answer);
@@ -257,34 +301,121 @@ impl<S: Security> World<S> {
             Output::Closed => {
                 assert!(!peer.closed, "closed twice");
                 peer.closed = true;
-                let mut bytes = Vec::new();
-                while peer.endpoint.poll_transmit(now, &mut bytes, 64 * 1024) {}
-                self.relay.receive(who, &bytes, &self.gateway);
-                self.relay.disconnect(who);
+                for id in self.open_of(who) {
+                    let mut bytes = Vec::new();
+                    let endpoint = &mut self.peers.get_mut(&who).unwrap().endpoint;
+                    while endpoint.poll_transmit(now, id.1, &mut bytes, 64 * 1024) {}
+                    self.relay.receive(id, &bytes, &self.gateway);
+                    self.open.remove(&id);
+                    self.relay.disconnect(id);
+                }
             }
         }
     }
 
-    /// The connection of an endpoint breaks.
-    pub(crate) fn cut(&mut self, who: SenderNumber) {
-        if self.relay.connections.contains_key(&who) {
-            self.relay.disconnect(who);
-            let now = self.now;
-            self.peers.get_mut(&who).unwrap().endpoint.attachment_lost(now);
+    fn connect(&mut self, id: Id, preferred: &[String], avoid: &[String]) {
+        let (who, way) = id;
+        let endpoint = &mut self.peers.get_mut(&who).unwrap().endpoint;
+        match self.relay.connect(id, preferred, avoid) {
+            Some((node, exporter)) => {
+                self.open.insert(id);
+                endpoint.attachment_up(self.now, way, node, exporter, BytesMut::new());
+            }
+            None => endpoint.connect_failed(self.now, way, "nobody answers".to_owned()),
         }
     }
 
-    /// The node dies; nobody can connect until it is back.
+    /// Requests to connect go on.
+    pub(crate) fn let_connects_go(&mut self) {
+        self.holds_connects = false;
+        self.let_connects_go_only();
+        self.run();
+    }
+
+    /// Requests to connect go on, and nothing else happens yet.
+    pub(crate) fn let_connects_go_only(&mut self) {
+        for (id, preferred, avoid) in std::mem::take(&mut self.connecting) {
+            self.connect(id, &preferred, &avoid);
+        }
+    }
+
+    /// The connection of an endpoint's standby breaks.
+    pub(crate) fn cut_standby(&mut self, who: SenderNumber) {
+        let standby =
+            self.relay.connections.iter().find(|((of, _), connection)| *of == who && connection.standby);
+        if let Some(id) = standby.map(|(id, _)| *id) {
+            self.break_off(id);
+        }
+    }
+
+    /// The connections of an endpoint break.
+    pub(crate) fn cut(&mut self, who: SenderNumber) {
+        for id in self.open_of(who) {
+            self.break_off(id);
+        }
+    }
+
+    fn break_off(&mut self, id: Id) {
+        self.open.remove(&id);
+        self.relay.disconnect(id);
+        let now = self.now;
+        self.peers.get_mut(&id.0).unwrap().endpoint.attachment_lost(now, id.1);
+    }
+
+    /// All nodes die; nobody can connect until they are back.
     pub(crate) fn kill_node(&mut self) {
         self.relay.up = false;
-        for who in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.cut(who);
+        for id in self.open.iter().copied().collect::<Vec<_>>() {
+            self.break_off(id);
         }
         self.run();
     }
 
     pub(crate) fn start_node(&mut self) {
         self.relay.up = true;
+    }
+
+    /// One node dies as a killed process does: its connections are reset.
+    pub(crate) fn kill(&mut self, node: usize) {
+        self.relay.nodes[node].dead = true;
+        let there = self.relay.connections.iter().filter(|(_, connection)| connection.node == node);
+        let ids: Vec<_> = there.map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.break_off(id));
+    }
+
+    /// One node stops as a suspended process does, or goes on.
+    pub(crate) fn silence(&mut self, node: usize, silent: bool) {
+        self.relay.nodes[node].silent = silent;
+        for id in self.open.clone() {
+            self.relay.go_on(id, &self.gateway);
+        }
+    }
+
+    /// The node of an endpoint's active attachment; `None` without one.
+    pub(crate) fn active_node(&self, who: SenderNumber) -> Option<usize> {
+        self.node_of(who, false)
+    }
+
+    /// The node of an endpoint's standby.
+    pub(crate) fn standby_node(&self, who: SenderNumber) -> Option<usize> {
+        self.node_of(who, true)
+    }
+
+    fn node_of(&self, who: SenderNumber, standby: bool) -> Option<usize> {
+        let own = self.relay.connections.iter().filter(|((of, _), connection)| {
+            *of == who && connection.standby == standby && connection.seq.0 > 0
+        });
+        own.max_by_key(|(_, connection)| connection.seq).map(|(_, connection)| connection.node)
+    }
+
+    /// The way of the active attachment.
+    pub(crate) fn active_way(&self, who: SenderNumber) -> Option<Way> {
+        let own = self
+            .relay
+            .connections
+            .iter()
+            .filter(|((of, _), connection)| *of == who && !connection.standby && connection.seq.0 > 0);
+        own.max_by_key(|(_, connection)| connection.seq).map(|((_, way), _)| *way)
     }
 
     // ---- what users see ----

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use proto_spec::channel::{AckEntry, StreamUse, record_cost};
 use proto_spec::{SenderNumber, Timestamp};
 
-use super::super::limits::{CARRY_MAX, LAG_MAX, LOSS_PACKETS, PROBES_UNTIL_LOST, SKIP_INTERVAL};
+use super::super::limits::{
+    CARRY_MAX, HINT_INTERVAL, LAG_MAX, LOSS_PACKETS, PROBES_UNTIL_LOST, SKIP_INTERVAL,
+};
 use super::super::path::Paths;
 use super::super::progress::Progress;
 use super::{Outgoing, Skipped, take_token};
@@ -25,7 +27,7 @@ impl Outgoing {
         let probes = present
             .filter_map(|(member, progress)| {
                 let probe_at = self.awaits(progress).then(|| self.probe_at(*member, progress, paths));
-                progress.loss_at.into_iter().chain(probe_at).min()
+                progress.loss_at.into_iter().chain(probe_at).chain(progress.repeat_at).min()
             })
             .min();
         skips.into_iter().chain(probes).chain(self.lag_timeout(paths)).min()
@@ -66,8 +68,33 @@ impl Outgoing {
                 self.detect_losses(now, *member, paths);
             }
             self.probe_if_due(now, *member, paths);
+            self.repeat_if_due(now, *member);
         }
         self.drop_laggards(now, paths);
+    }
+
+    /// The way to a member may have changed: what it may lack is repeated at once, or as soon as the pace allows
+    /// \[CHN-13\].
+    pub(in crate::channel) fn hinted(&mut self, now: Timestamp, member: SenderNumber) {
+        if let Some(progress) = self.receivers.get_mut(&member) {
+            progress.repeat_at.get_or_insert((progress.repeated_at + HINT_INTERVAL).max(now));
+            self.repeat_if_due(now, member);
+        }
+    }
+
+    /// When silence about what a member lacks becomes suspicious \[SES-18\].
+    pub(in crate::channel) fn unheard_at(
+        &self,
+        absent: &BTreeSet<SenderNumber>,
+        paths: &mut Paths,
+    ) -> Option<Timestamp> {
+        let lacking = self.receivers.iter().filter(|(_, progress)| progress.next < self.next());
+        let present = lacking.filter(|(member, _)| !absent.contains(member));
+        present
+            .map(|(member, progress)| {
+                progress.quiet_since + paths.path(*member, self.usage.class()).silence_max()
+            })
+            .min()
     }
 
     /// Members whose lag keeps others waiting longer than [`LAG_MAX`] leave the window \[CHN-10\].
@@ -118,7 +145,6 @@ impl Outgoing {
     /// Nothing was heard for a while: sends the last record again, which waits its turn behind whatever is on its way,
     /// and the first one that is missing; or asks for a grant \[CHN-9\].
     fn probe_if_due(&mut self, now: Timestamp, member: SenderNumber, paths: &mut Paths) {
-        let next = self.next();
         let Some(progress) = self.receivers.get(&member) else { return };
         if !self.awaits(progress) || self.probe_at(member, progress, paths) > now {
             return;
@@ -126,23 +152,41 @@ impl Outgoing {
         if self.is_past_repair(now, progress) {
             return self.lose(now, member, paths);
         }
+        let in_vain = progress.in_vain.saturating_add(1);
+        if let Some(progress) = self.receivers.get_mut(&member) {
+            progress.in_vain = in_vain;
+        }
+        if in_vain == PROBES_UNTIL_LOST {
+            paths.path(member, self.usage.class()).silent();
+        }
+        self.repeat(now, member, in_vain >= PROBES_UNTIL_LOST);
+    }
+
+    fn repeat_if_due(&mut self, now: Timestamp, member: SenderNumber) {
+        let next = self.next();
+        let Some(progress) = self.receivers.get_mut(&member) else { return };
+        if progress.repeat_at.take_if(|at| *at <= now).is_some() && progress.next < next {
+            progress.repeated_at = now;
+            self.repeat(now, member, false);
+        }
+    }
+
+    /// The last record and the first missing one again, and a probe. What has arrived already is not opened twice, so
+    /// only the probe is sure of an answer. It overtakes bulk: its answer says what was lost only if nothing can be on
+    /// its way any more.
+    fn repeat(&mut self, now: Timestamp, member: SenderNumber, answer_tells_losses: bool) {
+        let next = self.next();
+        let Some(progress) = self.receivers.get_mut(&member) else { return };
+        progress.sign_at = now;
         let first = progress.next;
         let last = (first..next).next_back().filter(|last| !progress.has(*last));
-        let Some(progress) = self.receivers.get_mut(&member) else { return };
-        progress.in_vain = progress.in_vain.saturating_add(1);
-        progress.sign_at = now;
         for sequence in [Some(first).filter(|first| *first < next), last].into_iter().flatten() {
             progress.miss(sequence);
             self.repairs.insert(sequence);
         }
-        // What has arrived already is not opened twice, so only the probe is sure of an answer. It overtakes bulk: its
-        // answer says what was lost only once nothing can be on its way any more.
         let token = take_token(&mut self.next_token);
-        if progress.in_vain >= PROBES_UNTIL_LOST {
+        if answer_tells_losses {
             progress.probed(token, next);
-        }
-        if progress.in_vain == PROBES_UNTIL_LOST {
-            paths.path(member, self.usage.class()).silent();
         }
         self.entries.push((member, AckEntry::Probe { stream: self.stream, token }));
     }
@@ -181,7 +225,11 @@ impl Outgoing {
             let Some(record) = self.sent.get((sequence - self.base) as usize) else { continue };
             let lost = match progress.repairs.get(&sequence).copied() {
                 Some(repair) => progress.lost_again(now, repair, LOSS_PACKETS, patience),
-                None => highest_end > sequence + LOSS_PACKETS || now >= record.sent_at + delay,
+                None => {
+                    let overtaken =
+                        highest_end > sequence + LOSS_PACKETS && record.sent_at >= self.switched_at;
+                    overtaken || now >= record.sent_at.max(self.switched_at) + delay
+                }
             };
             if lost {
                 if progress.miss(sequence) {
@@ -192,7 +240,7 @@ impl Outgoing {
                 let at = match progress.repairs.get(&sequence) {
                     Some(repair) if repair.due => continue,
                     Some(repair) => repair.sent_at + patience,
-                    None => record.sent_at + delay,
+                    None => record.sent_at.max(self.switched_at) + delay,
                 };
                 loss_at = Some(loss_at.map_or(at, |earlier| earlier.min(at)));
             }
