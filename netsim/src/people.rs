@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use proto_spec::ticket::Role;
 use proto_spec::{NodeNumber, SenderNumber, SessionId, Timestamp};
-use sealcast_endpoint_core::session::{Call, CallFailure, CallId, CallReply};
+use sealcast_endpoint_core::session::{Call, CallFailure, CallId, CallReply, Way};
 
 use crate::check::delivery::PersonId;
 use crate::sim::Random;
@@ -46,7 +46,7 @@ pub(crate) enum PeopleEvent {
     /// An endpoint's timer.
     Wake { who: PersonId },
     /// An attempt to connect is over.
-    Connected { who: PersonId, attempt: u64, to: Option<(NodeNumber, u64)> },
+    Connected { who: PersonId, way: Way, to: Option<(NodeNumber, u64)> },
     /// Bytes reach a node.
     ToNode { conn: ConnId, node: NodeNumber, bytes: Vec<u8> },
     /// Bytes reach an endpoint.

@@ -17,6 +17,8 @@ use crate::sim::{Bug, Event, Lane, World};
 
 /// Bytes that a socket and the network take before the sender has to wait.
 const WINDOW: usize = 256 * 1024;
+/// The same towards a slow line, of which systems keep less under way.
+const WINDOW_SLOW: usize = 64 * 1024;
 /// Connections looked at in one go before the others' events come: bounds nothing, keeps one call short.
 const TURNS_MAX: usize = 1_000_000;
 
@@ -108,7 +110,7 @@ impl World {
         line.in_flight[1] = line.in_flight[1].saturating_sub(bytes.len());
         let (who, node, open) = (line.who, line.node, line.person_open);
         if open {
-            self.person_receives(who, conn, bytes);
+            self.person_receives(who, conn, &bytes);
         }
         if self.is_current(conn) && self.is_awake(node) {
             self.node_writes(conn);
@@ -222,7 +224,9 @@ impl World {
                 return;
             }
             let (node, who, way) = (line.node, line.who, line.way);
-            let room = WINDOW.saturating_sub(line.in_flight[1]);
+            let rate = self.people.persons[who].downstream;
+            let window = if rate.is_some() { WINDOW_SLOW } else { WINDOW };
+            let room = window.saturating_sub(line.in_flight[1]);
             let now = self.now_of(node);
             let Some(gateway) = self.people.gateways.get_mut(&node) else { return };
             if room == 0 {
@@ -237,7 +241,6 @@ impl World {
                 }
                 return;
             }
-            let rate = self.people.persons[who].downstream;
             let transit = self.network.jittered(way);
             let Some(line) = self.people.lines.get_mut(&conn) else { return };
             line.in_flight[1] += bytes.len();

@@ -12,7 +12,7 @@ use sealcast_endpoint_core::attach::{AttachKey, Greeting};
 use sealcast_endpoint_core::command::Command;
 use sealcast_endpoint_core::event::{Direction, Event as Told, State};
 use sealcast_endpoint_core::null::Null;
-use sealcast_endpoint_core::session::{Accept, CallFailure, Config, Endpoint, Output};
+use sealcast_endpoint_core::session::{Accept, CallFailure, Config, Endpoint, Output, Reached, Way};
 use sealcast_endpoint_core::{JoinCode, Suite};
 use sealcast_placement::place::NodeView;
 
@@ -20,7 +20,7 @@ use super::disk::Disk;
 use super::{ConnId, PeopleEvent, Stay};
 use crate::check::Property;
 use crate::check::delivery::{Fault, PersonId};
-use crate::scenario::{LoadKind, Place, Scenario};
+use crate::scenario::{LoadKind, Place, Scenario, Standby};
 use crate::sim::{Bug, Event, World, address, number_of};
 
 /// Bytes of one write.
@@ -57,6 +57,15 @@ pub struct Outcome {
     pub text: String,
 }
 
+/// A connection of an endpoint, or the attempt to make one.
+#[derive(Default)]
+struct Reach {
+    /// Once it stands.
+    conn: Option<ConnId>,
+    /// Until the node has answered it.
+    greeting: Option<Greeting>,
+}
+
 /// An endpoint.
 pub struct Person {
     /// Session and name in the scenario.
@@ -69,6 +78,8 @@ pub struct Person {
     pub part: Part,
     /// Whether it is a member now.
     pub member: bool,
+    /// Whether it has ever been one.
+    pub joined: bool,
     /// Where it is active, as far as it knows.
     pub stay: Option<Stay>,
     /// How it ended, if it did.
@@ -78,15 +89,15 @@ pub struct Person {
     pub(super) region: usize,
     pub(super) downstream: Option<u64>,
     at: Place,
+    standby: Standby,
     key: AttachKey,
     id: SessionId,
     /// Whether it has begun to join; its endpoint may be at work.
     begun: bool,
     number: Option<SenderNumber>,
     endpoint: Option<Endpoint<Null>>,
-    conn: Option<ConnId>,
-    greeting: Option<Greeting>,
-    attempt: u64,
+    /// Its connections and attempts.
+    ways: BTreeMap<Way, Reach>,
     last: Option<NodeNumber>,
     disk: Disk,
     wake: Option<Timestamp>,
@@ -118,20 +129,20 @@ impl World {
                     place,
                     part,
                     member: false,
+                    joined: false,
                     stay: None,
                     over: None,
                     refused: 0,
                     region: endpoint.region,
                     downstream: endpoint.downstream_kib_s.map(|rate| rate * 1_024),
                     at: endpoint.at,
+                    standby: endpoint.standby,
                     key,
                     id,
                     begun: false,
                     number: None,
                     endpoint: None,
-                    conn: None,
-                    greeting: None,
-                    attempt: 0,
+                    ways: BTreeMap::new(),
                     last: None,
                     disk: Disk::default(),
                     wake: None,
@@ -162,7 +173,7 @@ impl World {
                     self.with_endpoint(who, |endpoint, now| endpoint.handle_timeout(now));
                 }
             }
-            PeopleEvent::Connected { who, attempt, to } => self.connected(who, attempt, to),
+            PeopleEvent::Connected { who, way, to } => self.connected(who, way, to),
             PeopleEvent::ToNode { conn, bytes, .. } => self.bytes_to_node(conn, &bytes),
             PeopleEvent::ToPerson { conn, bytes } => self.bytes_to_person(conn, bytes),
             PeopleEvent::Node { conn, node } => self.node_turn(conn, node),
@@ -259,7 +270,7 @@ impl World {
     }
 
     fn config(&mut self, who: PersonId, number: SenderNumber, role: Role, ticket: String) -> Config {
-        let nodes = self.first_nodes(who).into_iter().map(address).collect();
+        let (nodes, standby) = self.first_nodes(who);
         let seed = self.people.random().seed();
         let person = &self.people.persons[who];
         Config {
@@ -269,7 +280,8 @@ impl World {
             role,
             ticket,
             attach_key: person.key.clone(),
-            nodes,
+            nodes: nodes.into_iter().map(|number| vec![address(number)]).collect(),
+            standby: standby.into_iter().map(address).collect(),
             display_name: person.name.clone(),
             suite: Suite::Modern,
             accept: Accept { join: true, member: true, files: true },
@@ -278,53 +290,71 @@ impl World {
         }
     }
 
-    /// Where an endpoint attaches first, best first.
-    fn first_nodes(&mut self, who: PersonId) -> Vec<NodeNumber> {
-        let (region, at, session) = {
+    /// Where an endpoint attaches, best first, and where it stands by.
+    fn first_nodes(&mut self, who: PersonId) -> (Vec<NodeNumber>, Option<NodeNumber>) {
+        let (region, at, standby) = {
             let person = &self.people.persons[who];
-            (person.region, person.at, person.session)
+            (person.region, person.at, person.standby)
         };
         let awake: Vec<NodeNumber> =
             self.numbers().into_iter().filter(|number| self.is_awake(*number)).collect();
-        match at {
-            Place::Node(number) => vec![number],
-            Place::Nearest => self.nearest(region).into_iter().take(1).collect(),
-            Place::Random if awake.is_empty() => Vec::new(),
-            Place::Random => vec![*self.people.random().pick(&awake)],
+        let (mut nodes, mut second) = match at {
+            Place::Node(number) => (vec![number], None),
+            Place::Nearest => (self.nearest(region).into_iter().take(1).collect(), None),
+            Place::Random if awake.is_empty() => (Vec::new(), None),
+            Place::Random => (vec![*self.people.random().pick(&awake)], None),
             Place::Placement => {
-                let carrying: Vec<NodeNumber> = self
-                    .people
-                    .persons
-                    .iter()
-                    .filter(|person| person.session == session)
-                    .filter_map(|person| person.stay.map(|stay| stay.node))
-                    .collect();
-                let views = self.plan.nodes.iter().filter(|node| awake.contains(&node.number));
-                let views: Vec<NodeView> = views
-                    .map(|node| NodeView {
-                        node: node.number,
-                        failure_domain: node.failure_domain.clone(),
-                        rtt_us: Some((self.network.access(region, node.number) * 2).as_micros() as u32),
-                        tree_us: carrying
-                            .iter()
-                            .map(|other| self.network.latency(node.number, *other).as_micros() as u32)
-                            .max()
-                            .filter(|_| !carrying.contains(&node.number))
-                            .unwrap_or(0),
-                        carries_session: carrying.contains(&node.number),
-                        capacity: node.capacity,
-                        reported: 0,
-                        report_age_ms: 0,
-                        placed_since: 0,
-                        arrivals_per_minute: 0,
-                        draining: self.hosts[&node.number].drain != DrainState::Serving,
-                        full: false,
-                    })
-                    .collect();
+                let views = self.node_views(who, &awake);
                 let now = self.now;
-                self.people.broker.place(now, views).offered
+                let placement = self.people.broker.place(now, views);
+                (placement.offered, placement.standby)
+            }
+        };
+        match standby {
+            // Without a second node it knows of nowhere to stand by.
+            Standby::None => {
+                nodes.truncate(1);
+                second = None;
+            }
+            Standby::Node(number) => second = Some(number),
+            Standby::Apart => {
+                let domain = |number: &NodeNumber| self.hosts[number].config.failure_domain.clone();
+                let first = nodes.first().copied();
+                let apart = self.nearest(region).into_iter().filter(|number| Some(*number) != first);
+                let mut apart: Vec<NodeNumber> = apart.collect();
+                apart.sort_by_key(|number| first.is_some_and(|first| domain(&first) == domain(number)));
+                second = second.or(apart.first().copied());
             }
         }
+        (nodes, second)
+    }
+
+    /// Every node that runs, as the broker knows it for this endpoint.
+    fn node_views(&self, who: PersonId, awake: &[NodeNumber]) -> Vec<NodeView> {
+        let (region, session) = (self.people.persons[who].region, self.people.persons[who].session);
+        let others = self.people.persons.iter().filter(|person| person.session == session);
+        let carrying: Vec<NodeNumber> = others.filter_map(|person| Some(person.stay?.node)).collect();
+        let farthest = |number: NodeNumber| {
+            let ways = carrying.iter().map(|other| self.network.latency(number, *other).as_micros() as u32);
+            ways.max().filter(|_| !carrying.contains(&number)).unwrap_or(0)
+        };
+        let nodes = self.plan.nodes.iter().filter(|node| awake.contains(&node.number));
+        nodes
+            .map(|node| NodeView {
+                node: node.number,
+                failure_domain: node.failure_domain.clone(),
+                rtt_us: Some((self.network.access(region, node.number) * 2).as_micros() as u32),
+                tree_us: farthest(node.number),
+                carries_session: carrying.contains(&node.number),
+                capacity: node.capacity,
+                reported: 0,
+                report_age_ms: 0,
+                placed_since: 0,
+                arrivals_per_minute: 0,
+                draining: self.hosts[&node.number].drain != DrainState::Serving,
+                full: false,
+            })
+            .collect()
     }
 
     /// Every node, the nearest to a region first.
@@ -354,13 +384,11 @@ impl World {
                 moved = true;
                 self.person_output(who, &mut endpoint, output);
             }
-            if let Some(conn) = self.people.persons[who].conn
-                && self.people.persons[who].greeting.is_none()
-            {
+            for (way, conn) in self.open_ways(who) {
                 while self.person_room(conn) > 0 {
                     let mut bytes = Vec::new();
                     let limit = WRITE_BYTES.min(self.person_room(conn));
-                    if !endpoint.poll_transmit(now, &mut bytes, limit) || bytes.is_empty() {
+                    if !endpoint.poll_transmit(now, way, &mut bytes, limit) || bytes.is_empty() {
                         break;
                     }
                     moved = true;
@@ -381,7 +409,6 @@ impl World {
             }
         }
         let over = endpoint.is_over();
-        self.note_stay(who, &endpoint);
         if !over {
             self.people.persons[who].endpoint = Some(endpoint);
         } else if self.people.persons[who].begun && self.people.persons[who].over.is_none() {
@@ -389,22 +416,22 @@ impl World {
         }
     }
 
-    /// Where the endpoint is active now, if that is another node than before.
-    fn note_stay(&mut self, who: PersonId, endpoint: &Endpoint<Null>) {
-        if endpoint.state() != Some(State::Member) {
-            return;
-        }
+    /// Connections whose node has answered the greeting.
+    fn open_ways(&self, who: PersonId) -> Vec<(Way, ConnId)> {
+        let ways = self.people.persons[who].ways.iter();
+        ways.filter(|(_, reach)| reach.greeting.is_none())
+            .filter_map(|(way, reach)| Some((*way, reach.conn?)))
+            .collect()
+    }
+
+    /// Where the endpoint is active from now on, by its own word.
+    fn settle_at(&mut self, who: PersonId, node: NodeNumber) {
         let person = &self.people.persons[who];
-        let Some(line) = person.conn.and_then(|conn| self.people.lines.get(&conn)) else { return };
-        let (node, boot) = (line.node, line.boot);
-        match person.stay {
-            Some(stay) if stay.node == node && stay.boot == boot => return,
-            Some(stay) if stay.node != node => {
-                let name = person.name.clone();
-                self.check_move(&name, stay, node);
-            }
-            _ => {}
+        let (name, limited) = (person.name.clone(), person.downstream.is_some());
+        if let Some(left) = person.stay.filter(|_| !limited) {
+            self.check_move(&name, left, node);
         }
+        let boot = self.hosts[&node].boot;
         self.people.persons[who].stay = Some(Stay { node, boot, excused: false });
     }
 
@@ -418,9 +445,10 @@ impl World {
     fn person_output(&mut self, who: PersonId, endpoint: &mut Endpoint<Null>, output: Output) {
         let now = self.true_now();
         match output {
-            Output::Connect { preferred } => self.connect(who, &preferred),
-            Output::Disconnect => {
-                if let Some(conn) = self.people.persons[who].conn.take() {
+            Output::Connect { way, preferred, avoid } => self.connect(who, way, &preferred, &avoid),
+            Output::Disconnect(way) => {
+                let reach = self.people.persons[who].ways.remove(&way);
+                if let Some(conn) = reach.and_then(|reach| reach.conn) {
                     self.person_closes(conn);
                 }
             }
@@ -437,30 +465,34 @@ impl World {
             }
             Output::Event(event) => self.person_told(who, event),
             Output::Closed => {
-                if let Some(conn) = self.people.persons[who].conn.take() {
+                for (way, conn) in self.open_ways(who) {
                     let mut bytes = Vec::new();
-                    while endpoint.poll_transmit(now, &mut bytes, WRITE_BYTES) {}
+                    while endpoint.poll_transmit(now, way, &mut bytes, WRITE_BYTES) {}
                     if !bytes.is_empty() {
                         self.person_writes(conn, bytes);
                     }
-                    self.person_closes(conn);
+                }
+                for reach in std::mem::take(&mut self.people.persons[who].ways).into_values() {
+                    if let Some(conn) = reach.conn {
+                        self.person_closes(conn);
+                    }
                 }
             }
         }
     }
 
     /// Races the candidates: the first that completes wins.
-    fn connect(&mut self, who: PersonId, preferred: &[String]) {
+    fn connect(&mut self, who: PersonId, way: Way, preferred: &[String], avoid: &[String]) {
         let person = &mut self.people.persons[who];
-        person.attempt += 1;
-        let (attempt, region, last) = (person.attempt, person.region, person.last);
+        person.ways.insert(way, Reach::default());
+        let (region, last) = (person.region, person.last);
         let mut candidates: Vec<NodeNumber> = preferred.iter().filter_map(|text| number_of(text)).collect();
         for number in last.into_iter().chain(self.nearest(region)) {
             if !candidates.contains(&number) {
                 candidates.push(number);
             }
         }
-        candidates.retain(|number| self.hosts[number].drain == DrainState::Serving);
+        candidates.retain(|number| !avoid.contains(&address(*number)));
         let (mut start, mut best) = (Duration::ZERO, None);
         for number in candidates {
             let trip = self.network.access(region, number) * 2;
@@ -485,74 +517,74 @@ impl World {
             Some((after, to)) => (after, Some(to)),
             None => (ATTEMPT_MAX, None),
         };
-        self.schedule(after, Event::People(PeopleEvent::Connected { who, attempt, to }));
+        self.schedule(after, Event::People(PeopleEvent::Connected { who, way, to }));
     }
 
-    fn connected(&mut self, who: PersonId, attempt: u64, to: Option<(NodeNumber, u64)>) {
-        if self.people.persons[who].attempt != attempt || self.people.persons[who].endpoint.is_none() {
+    fn connected(&mut self, who: PersonId, way: Way, to: Option<(NodeNumber, u64)>) {
+        if !self.people.persons[who].ways.contains_key(&way) {
             return;
         }
         let stands = to.filter(|(node, boot)| self.is_awake(*node) && self.hosts[node].boot == *boot);
         let Some((node, _)) = stands else {
-            let sentence = "nobody answers".to_owned();
-            return self.with_endpoint(who, |endpoint, now| endpoint.connect_failed(now, sentence));
+            return self.connect_failed(who, way, "nobody answers".to_owned());
         };
         let conn = self.line_up(who, node);
         let greeting = Greeting::new("netsim");
         let question = greeting.question();
         let person = &mut self.people.persons[who];
-        person.conn = Some(conn);
         person.last = Some(node);
-        person.greeting = Some(greeting);
+        person.ways.insert(way, Reach { conn: Some(conn), greeting: Some(greeting) });
         self.person_writes(conn, question);
     }
 
-    pub(super) fn person_receives(&mut self, who: PersonId, conn: ConnId, bytes: Vec<u8>) {
-        let person = &mut self.people.persons[who];
-        if person.conn != Some(conn) {
-            return;
-        }
-        let Some(greeting) = &mut person.greeting else {
+    fn connect_failed(&mut self, who: PersonId, way: Way, sentence: String) {
+        self.people.persons[who].ways.remove(&way);
+        self.with_endpoint(who, |endpoint, now| endpoint.connect_failed(now, way, sentence));
+    }
+
+    fn way_of(&self, who: PersonId, conn: ConnId) -> Option<Way> {
+        let mut ways = self.people.persons[who].ways.iter();
+        ways.find(|(_, reach)| reach.conn == Some(conn)).map(|(way, _)| *way)
+    }
+
+    pub(super) fn person_receives(&mut self, who: PersonId, conn: ConnId, bytes: &[u8]) {
+        let Some(way) = self.way_of(who, conn) else { return };
+        let Some(reach) = self.people.persons[who].ways.get_mut(&way) else { return };
+        let Some(greeting) = &mut reach.greeting else {
             return self.with_endpoint(who, |endpoint, now| {
-                endpoint.receive(now, BytesMut::from(bytes.as_slice()));
+                endpoint.receive(now, way, BytesMut::from(bytes));
             });
         };
-        match greeting.receive(&bytes) {
+        match greeting.receive(bytes) {
             Ok(None) => {}
             Ok(Some(greeted)) => {
-                person.greeting = None;
-                let Some(exporter) = self.people.lines.get(&conn).map(|line| line.exporter) else { return };
+                reach.greeting = None;
+                let Some(line) = self.people.lines.get(&conn) else { return };
+                let (node, exporter) = (line.node, line.exporter);
+                let reached =
+                    Reached { address: address(node), certificate: self.hosts[&node].identity.certificate };
+                if self.people.persons[who].stay.is_none() {
+                    self.settle_at(who, node);
+                }
                 self.with_endpoint(who, |endpoint, now| {
-                    endpoint.attachment_up(now, exporter, greeted.rest);
+                    endpoint.attachment_up(now, way, reached, exporter, greeted.rest);
                 });
             }
             Err(error) => {
-                person.greeting = None;
-                person.conn = None;
                 self.person_closes(conn);
-                let sentence = error.to_string();
-                self.with_endpoint(who, |endpoint, now| endpoint.connect_failed(now, sentence));
+                self.connect_failed(who, way, error.to_string());
             }
         }
     }
 
     /// A connection broke.
     pub(super) fn person_loses(&mut self, who: PersonId, conn: ConnId) {
-        let person = &mut self.people.persons[who];
-        if person.conn != Some(conn) {
-            return;
-        }
-        person.conn = None;
-        let greeting = person.greeting.take();
-        let (name, stay, limited) = (person.name.clone(), person.stay, person.downstream.is_some());
+        let Some(way) = self.way_of(who, conn) else { return };
+        let greeting = self.people.persons[who].ways.remove(&way).and_then(|reach| reach.greeting);
         if greeting.is_some() {
-            let sentence = "the connection broke".to_owned();
-            return self.with_endpoint(who, |endpoint, now| endpoint.connect_failed(now, sentence));
+            return self.connect_failed(who, way, "the connection broke".to_owned());
         }
-        if let Some(stay) = stay.filter(|_| !limited) {
-            self.check_loss(&name, stay);
-        }
-        self.with_endpoint(who, |endpoint, now| endpoint.attachment_lost(now));
+        self.with_endpoint(who, |endpoint, now| endpoint.attachment_lost(now, way));
     }
 
     fn broker_called(&mut self, who: PersonId, call: sealcast_endpoint_core::session::Call) {
@@ -582,8 +614,12 @@ impl World {
         }
         match told {
             Told::State { state } => {
-                let was = std::mem::replace(&mut self.people.persons[who].member, state == State::Member);
-                if state == State::Member && !was {
+                let person = &mut self.people.persons[who];
+                let first = state == State::Member && !person.joined;
+                // One that has lost its attachment and looks for another is a member all the same.
+                person.member = state == State::Member || person.joined && state == State::Reconnecting;
+                person.joined |= first;
+                if first {
                     self.invite_next(who);
                 }
             }
@@ -592,6 +628,11 @@ impl World {
                 self.schedule(USER_TAKES, Event::People(PeopleEvent::Typed { session, code }));
             }
             Told::Chat { from, text, .. } => self.line_shown(who, from, &text),
+            Told::Reattached { node, .. } => {
+                if let Some(node) = node.as_deref().and_then(number_of) {
+                    self.settle_at(who, node);
+                }
+            }
             Told::Refused { .. } => self.people.persons[who].refused += 1,
             Told::Notice { text } => self.lost_told(who, &text),
             Told::FileDone { direction: Direction::Receiving, .. } => self.people.files_done += 1,
@@ -605,14 +646,13 @@ impl World {
             Told::Ended { reason, text } => {
                 let person = &mut self.people.persons[who];
                 person.member = false;
-                let joined = person.stay.is_some();
-                if !joined && person.place > 0 && person.invites < INVITES_MAX {
+                if !person.joined && person.place > 0 && person.invites < INVITES_MAX {
                     // It never got in: somebody calls again.
                     person.begun = false;
                     person.number = None;
                     let session = person.session;
                     if let Some(creator) = self.creator_of(session) {
-                        self.invite_next(creator);
+                        self.invite(creator);
                     }
                 } else {
                     person.over = Some(Outcome { reason, text });
@@ -636,10 +676,14 @@ impl World {
     fn invite_next(&mut self, who: PersonId) {
         let session = self.people.persons[who].session;
         let Some(creator) = self.creator_of(session) else { return };
-        if creator == who && self.people.persons[who].stay.is_none() {
+        if creator == who {
             // Its first code comes by itself.
             return;
         }
+        self.invite(creator);
+    }
+
+    fn invite(&mut self, creator: PersonId) {
         if let Some(role) = self.next_role(creator) {
             self.schedule(USER_TAKES, Event::People(PeopleEvent::Invite { who: creator, role }));
         }
