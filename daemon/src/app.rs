@@ -3,7 +3,8 @@
 //! Every port is bound before anything is served, so a node is there as a whole or not at all.
 //!
 //! ```text
-//!  SIGTERM ─► health: draining ─► gateway tells endpoints, waits for them or the deadline ─► listeners, gRPC, store
+//!  SIGTERM ─► health: draining ─► overlay: the mesh is told, the gateway's endpoints move or the deadline comes,
+//!             neighbours route around the node ─► listeners, gRPC, store
 //!  a second one ─► ends at once
 //! ```
 
@@ -15,13 +16,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use proto_spec::lsa::Roles;
+use proto_spec::mesh::{Chain, ChainKind};
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
-use sealcast_trust::BrokerKey;
+use rand_core::{Rng, SeedableRng};
+use sealcast_trust::{BrokerKey, key};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -32,16 +35,22 @@ use crate::http::{self, Operators};
 use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, Places, local};
 use crate::material::Material;
 use crate::metrics::{DataPlane, Metrics};
+use crate::overlay::{self, Brokers, Driver, Overlay, next_incarnation};
 use crate::revocations::{self, Revocations};
-use crate::rpc::{self, Backend, BrokerParts, Lone, NodeFacts, Parts};
+use crate::rpc::{self, Backend, BrokerParts, Meshed, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
+use crate::tls;
+use crate::tls::mesh::{CurrentMesh, MeshTls};
+use crate::trunk::{self, PeerConnection, Trunks};
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
 /// itself.
 const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest path of a Unix socket (`sun_path` less its end).
 const SOCKET_PATH_MAX: usize = 107;
+/// Beyond a drain's deadline: how long the last endpoints and neighbours may take, the core's ten seconds among it.
+const DRAIN_END: Duration = Duration::from_secs(15);
 /// What is left after a drain may take this long to notice that it is over.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// A certificate that ends within this is worth a word.
@@ -66,15 +75,28 @@ pub struct Node {
     health: Arc<Health>,
     gateway: Arc<Gateway>,
     backend: Arc<Backend>,
+    overlay: Overlay,
+    driver: Driver,
+    trunks: Trunks,
+    peer_calls: mpsc::Receiver<PeerConnection>,
+    trunk: Option<SocketAddr>,
     material: Swapped,
     endpoints: Vec<TcpListener>,
     ops: TcpListener,
     admin: Option<TcpListener>,
     local: UnixListener,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// A node that is never served ends what it has begun.
+    _stopped: DropGuard,
     _state: StateFolder,
 }
 
-fn listeners(endpoints: &[TcpListener], admin: Option<&TcpListener>) -> std::io::Result<Vec<String>> {
+fn listeners(
+    endpoints: &[TcpListener],
+    admin: Option<&TcpListener>,
+    trunk: Option<SocketAddr>,
+) -> std::io::Result<Vec<String>> {
     let mut listeners = Vec::new();
     for socket in endpoints {
         listeners.push(socket.local_addr()?.to_string());
@@ -82,6 +104,7 @@ fn listeners(endpoints: &[TcpListener], admin: Option<&TcpListener>) -> std::io:
     if let Some(socket) = admin {
         listeners.push(format!("{} (admin)", socket.local_addr()?));
     }
+    listeners.extend(trunk.map(|address| format!("{address} (trunks)")));
     Ok(listeners)
 }
 
@@ -89,8 +112,9 @@ fn listeners(endpoints: &[TcpListener], admin: Option<&TcpListener>) -> std::io:
 struct Swapped {
     endpoint_tls: crate::tls::Current,
     admin_tls: crate::tls::Current,
+    mesh_tls: CurrentMesh,
     trust: Arc<ArcSwap<sealcast_trust::MeshTrust>>,
-    verifier: Arc<ArcSwap<sealcast_trust::Verifier>>,
+    brokers: Arc<Brokers>,
     /// The broker that runs: it signs until a restart, whatever its certificate's file holds by then.
     broker: Option<BrokerKey>,
     /// What none of the above may bring back.
@@ -106,6 +130,8 @@ pub struct Addresses {
     pub ops: SocketAddr,
     /// For administrators over TLS.
     pub admin: Option<SocketAddr>,
+    /// For other nodes.
+    pub trunk: Option<SocketAddr>,
     /// For administrators on this machine.
     pub admin_socket: PathBuf,
 }
@@ -117,7 +143,7 @@ impl Node {
     /// A sentence for the operator; nothing is left open.
     pub async fn build(config: Config, options: Options) -> anyhow::Result<Node> {
         let clock = Clock::start();
-        let rng = seeded()?;
+        let mut rng = seeded()?;
         let material = Material::read(&config, clock.now().wall)?;
         let state = StateFolder::take(&config.node.state_dir)?;
 
@@ -134,6 +160,13 @@ impl Node {
             }
             None => None,
         };
+        let trunk = match config.listen.trunk {
+            Some(address) => {
+                Some(bind(address).with_context(|| unbindable(&config, "listen.trunk", address))?)
+            }
+            None => None,
+        };
+        let trunk_address = trunk.as_ref().map(TcpListener::local_addr).transpose()?;
         let local = bind_socket(&config.admin_socket())?;
         let tap = options.tap.as_deref().map(Tap::create).transpose()?;
         let trust = Arc::new(ArcSwap::from_pointee(material.trust.clone()));
@@ -147,8 +180,8 @@ impl Node {
             metrics.certificate_ends("broker", broker.identity.not_after.seconds());
         }
         let health = Arc::new(Health::default());
-        let verifier = Arc::new(ArcSwap::from_pointee(material.verifier.clone()));
-        let gateway = Gateway::new(config.limits.clone(), Arc::clone(&verifier), clock, tap);
+        let brokers = Brokers::new(material.verifier.clone());
+        let gateway = Gateway::new(config.limits.clone(), brokers.verifier(), clock, tap);
         let public_ports = match config.node.public_ports.as_slice() {
             [] => endpoints
                 .iter()
@@ -160,19 +193,78 @@ impl Node {
             number: material.number,
             mesh: config.identity.mesh.clone(),
             host: config.node.public_host.clone(),
-            ports: public_ports,
-            failure_domain: String::new(),
-            listeners: listeners(&endpoints, admin.as_ref())?,
+            ports: public_ports.clone(),
+            failure_domain: config.mesh.failure_domain.clone(),
+            listeners: listeners(&endpoints, admin.as_ref(), trunk_address)?,
             certificate_expires: material.node.not_after,
             drain_within: config.drain_deadline(),
         };
         let swapped = Swapped {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
+            mesh_tls: Arc::new(ArcSwap::from_pointee(mesh_tls(&material, &revocations)?)),
             trust,
-            verifier: Arc::clone(&verifier),
+            brokers: Arc::clone(&brokers),
             broker: material.broker.as_ref().map(|broker| BrokerKey::new(&broker.identity)).transpose()?,
             revocations: Arc::clone(&revocations),
+        };
+        let files = &material.node_files;
+        let broker_chain = match &config.broker {
+            None => None,
+            Some(broker) => Some(tls::read_certificates(&broker.certificate, "broker.certificate")?),
+        };
+        let mut seed = [0u8; 32];
+        rng.fill_bytes(&mut seed);
+        let (overlay, mut driver) = Overlay::prepare(overlay::Parts {
+            config: config.overlay(
+                &public_ports,
+                trunk_address.map(|address| address.port()),
+                if material.broker.is_some() { Roles::GATEWAY.and(Roles::BROKER) } else { Roles::GATEWAY },
+            ),
+            identity: sealcast_mesh::Identity {
+                node: material.number,
+                key: material.node.key,
+                certificate: material.node.certificate,
+                issued: material.node.not_before,
+                expires: material.node.not_after,
+                chain: files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            },
+            key: key::signing_key_from_pkcs8(files.key.secret_der())?,
+            incarnation: next_incarnation(state.path())?,
+            seed,
+            clock,
+            trust: Arc::clone(&swapped.trust),
+            brokers: Arc::clone(&brokers),
+            revocations: Arc::clone(&revocations),
+            gateway: Arc::clone(&gateway),
+            health: Arc::clone(&health),
+            broker_chain: broker_chain.map(|chain| Chain {
+                kind: ChainKind::Broker,
+                certificates: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            }),
+            journal: config.mesh.journal.then(|| state.path().to_owned()),
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (calls, peer_calls) = mpsc::channel(GRPC_QUEUE);
+        let (limits, memory) = gateway.shared();
+        let trunks = match trunk {
+            None => Trunks::default(),
+            Some(listener) => Trunks::start(trunk::Parts {
+                settings: trunk::Settings::of(&config, listener.local_addr()?.port()),
+                listener,
+                tls: Arc::clone(&swapped.mesh_tls),
+                number: material.number,
+                mesh: config.identity.mesh.clone(),
+                clock,
+                metrics: Arc::clone(&metrics),
+                inputs: overlay.inputs(),
+                arrivals: Arc::clone(&gateway) as Arc<dyn trunk::Arrivals>,
+                calls,
+                limits,
+                memory,
+                stop: stop.clone(),
+                tasks: tasks.clone(),
+            })?,
         };
         let broker = match material.broker {
             None => None,
@@ -184,9 +276,9 @@ impl Node {
         };
         let backend = Backend::start(Parts {
             broker,
-            mesh: Arc::new(Lone::new(material.number)),
+            mesh: Arc::new(Meshed { overlay: overlay.clone(), trunks: trunks.clone() }),
             revocations,
-            verifier,
+            brokers,
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
@@ -194,8 +286,17 @@ impl Node {
             rng,
             facts,
         });
+        let backend = Arc::new(backend.await?);
+        if backend.has_broker() {
+            driver.report_to(Arc::clone(&backend) as Arc<dyn overlay::LoadSink>);
+        }
         let node = Node {
-            backend: Arc::new(backend.await?),
+            backend,
+            overlay,
+            driver,
+            trunks,
+            peer_calls,
+            trunk: trunk_address,
             config,
             clock,
             metrics,
@@ -206,6 +307,9 @@ impl Node {
             ops,
             admin,
             local,
+            tasks,
+            _stopped: stop.clone().drop_guard(),
+            stop,
             _state: state,
         };
         Ok(node)
@@ -220,6 +324,7 @@ impl Node {
             endpoints: self.endpoints.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?,
             ops: self.ops.local_addr()?,
             admin: self.admin.as_ref().map(TcpListener::local_addr).transpose()?,
+            trunk: self.trunk,
             admin_socket: self.config.admin_socket(),
         })
     }
@@ -241,17 +346,24 @@ impl Node {
             health,
             gateway,
             backend,
+            overlay,
+            driver,
+            trunks,
+            peer_calls,
+            trunk: _,
             material,
             endpoints,
             ops,
             admin,
             local,
+            tasks,
+            stop,
+            _stopped,
             _state,
         } = self;
-        let stop = CancellationToken::new();
         let stop_ops = CancellationToken::new();
-        let tasks = TaskTracker::new();
         let connections = TaskTracker::new();
+        tasks.spawn(driver.run(Arc::new(trunks), stop.clone()));
 
         let (endpoint_calls, endpoint_stream) = mpsc::channel(GRPC_QUEUE);
         let (admin_calls, admin_stream) = mpsc::channel(GRPC_QUEUE);
@@ -263,7 +375,8 @@ impl Node {
             http::page(&config.identity.mesh),
             grpc.clone(),
         ));
-        tasks.spawn(rpc::serve_admins(admin_stream, Arc::clone(&backend), config.connections.clone(), grpc));
+        tasks.spawn(rpc::serve_admins(admin_stream, Arc::clone(&backend), config.connections.clone(), grpc.clone()));
+        tasks.spawn(rpc::serve_peers(peer_calls, Arc::clone(&backend), config.connections.clone(), grpc));
         tasks.spawn(rpc::housekeeping(Arc::clone(&backend), stop.clone()));
 
         let data_gateway = Arc::clone(&gateway);
@@ -322,12 +435,18 @@ impl Node {
             }
         }
 
-        health.set(State::Draining);
+        health.stop();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!(deadline_ms = config.drain.deadline_ms, "draining: a second signal ends at once");
+        let drained = async {
+            overlay.drain(config.drain_deadline()).await;
+            tokio::time::timeout(config.drain_deadline() + DRAIN_END, overlay.drained()).await
+        };
         tokio::select! {
-            () = gateway.drain(config.drain_deadline()) => {}
-            _ = signals.ended() => {
+            drained = drained => if drained.is_err() {
+                tracing::warn!("the drain did not come to its end in time");
+            },
+            () = signals.ended() => {
                 tracing::warn!("ended at once by a second signal");
                 let _ = std::fs::remove_file(config.admin_socket());
                 return Ok(());
@@ -404,7 +523,8 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     }
     let addresses = config.listen.endpoints.iter().map(|address| ("listen.endpoints", *address));
     let addresses = addresses.chain([("listen.ops", config.listen.ops)]);
-    for (key, address) in addresses.chain(config.listen.admin.map(|address| ("listen.admin", address))) {
+    let addresses = addresses.chain(config.listen.admin.map(|address| ("listen.admin", address)));
+    for (key, address) in addresses.chain(config.listen.trunk.map(|address| ("listen.trunk", address))) {
         match std::net::TcpListener::bind(address) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -431,11 +551,17 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
     match Material::read(config, clock.now().wall) {
         Ok(material) => {
             metrics.certificate_ends("node", material.node.not_after.seconds());
+            match mesh_tls(&material, &swapped.revocations) {
+                Ok(mesh) => swapped.mesh_tls.store(Arc::new(mesh)),
+                Err(error) => tracing::error!(%error, "trunks keep the old certificate"),
+            }
             swapped.endpoint_tls.store(material.endpoint_tls);
             swapped.admin_tls.store(material.admin_tls);
             swapped.trust.store(Arc::new(material.trust));
-            let verifier = swapped.broker.into_iter().fold(material.verifier, |all, own| all.and(own));
-            swapped.verifier.store(Arc::new(verifier.without(&swapped.revocations.revoked())));
+            swapped.brokers.configure(match swapped.broker {
+                Some(own) => material.verifier.and(own),
+                None => material.verifier,
+            });
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
         }
         Err(error) => {
@@ -453,7 +579,13 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
         traffic: status.traffic,
         refusals: status.refusals,
         drops: status.drops,
+        hop_drops: status.hop_drops,
     }
+}
+
+/// What the node presents to others and believes of them.
+fn mesh_tls(material: &Material, revocations: &Revocations) -> Result<MeshTls, tls::TlsError> {
+    MeshTls::new(&material.node_files, &material.node, material.trust.clone(), revocations.shared())
 }
 
 /// A generator seeded by the operating system \[CON-8\].
@@ -561,7 +693,7 @@ mod tests {
             crate::state::write_file(&pki.join(&file.name), &file.contents, 0o600).unwrap();
         }
         reload(&node.config, node.clock, &node.metrics, &node.material);
-        let verifier = node.material.verifier.load();
+        let verifier = node.material.brokers.verifier().load_full();
         assert_ne!(issued.identity.certificate, running);
         assert!(verifier.broker(&issued.identity.certificate).is_some(), "the new one is known");
         assert!(verifier.broker(&running).is_some(), "the running one still is");

@@ -1,6 +1,6 @@
 //! The clocks of the process, read here and handed to the cores with each input. Never waits.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto_spec::{Now, Timestamp, WallTime};
 
@@ -8,17 +8,25 @@ use proto_spec::{Now, Timestamp, WallTime};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
+    /// By how much the wall clock is set ahead; in tests alone.
+    ahead: Duration,
 }
 
 impl Clock {
     /// Starts the monotonic clock at zero.
     pub fn start() -> Clock {
-        Clock { started: Instant::now() }
+        Clock { started: Instant::now(), ahead: Duration::ZERO }
+    }
+
+    /// The same with a wall clock that is wrong.
+    #[cfg(test)]
+    pub(crate) fn set_ahead(self, ahead: Duration) -> Clock {
+        Clock { ahead, ..self }
     }
 
     /// Both clocks now.
     pub fn now(&self) -> Now {
-        Now { mono: Timestamp(self.started.elapsed()), wall: wall_now() }
+        Now { mono: Timestamp(self.started.elapsed()), wall: wall_now().plus(self.ahead) }
     }
 
     /// The instant a monotonic timestamp stands for, for timers of the runtime.

@@ -1,13 +1,16 @@
-//! `relayd dev`: a whole mesh of one node on loopback, for trying and testing.
+//! `relayd dev`: a whole mesh on loopback, for trying and testing. One node, or with `--node N` one more beside it.
 //!
-//! Makes keys, an invite and a first account on first start in one folder and uses them again later. Listens on
+//! Makes keys, an invite and a first account on first start in one folder and uses them again later. Node 1 has the
+//! broker and everything at the folder's top; the others use its keys and have a folder of their own below. Listens on
 //! loopback alone; never meant to be reached from elsewhere.
+
+mod company;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use proto_spec::invite::{Invite, InviteNode};
+use proto_spec::invite::Invite;
 use proto_spec::{NodeNumber, WallTime};
 use rand_core::Rng;
 use sealcast_broker::record::AccountRole;
@@ -27,6 +30,8 @@ use crate::config::{
 use crate::rpc::Fault;
 use crate::state::write_file;
 
+use company::{Company, Note};
+
 /// The mesh's name.
 const MESH: &str = "dev";
 /// Names under which the node's certificate is good.
@@ -37,8 +42,10 @@ const HOST: &str = "127.0.0.1";
 const ACCOUNT: &str = "provider@dev.local";
 /// The account's name as others see it.
 const DISPLAY_NAME: &str = "Dev Provider";
-/// Where endpoints are served unless told otherwise.
+/// Where the first node serves endpoints unless told otherwise; further ones take a free port.
 const PORT: u16 = 8200;
+/// The node with the broker.
+const FIRST: u16 = 1;
 /// Ctrl-C should not take long.
 const DRAIN_MS: u64 = 2_000;
 /// Characters of the first password: no 0, o, 1, l or i to be taken for each other.
@@ -53,9 +60,15 @@ pub struct DevArgs {
     /// Folder of keys, invite, account and store; made on first start
     #[arg(long = "state", alias = "dir", value_name = "DIR", env = "RELAYD_DEV_STATE")]
     pub state: Option<PathBuf>,
-    /// Port for endpoints, 0 for a free one; again for more
-    #[arg(long = "port", value_name = "PORT", default_values_t = [PORT])]
+    /// Which node of the mesh this is: 1 is the first and has the broker, others join it
+    #[arg(long, value_name = "N", default_value_t = FIRST, value_parser = clap::value_parser!(u16).range(1..))]
+    pub node: u16,
+    /// Port for endpoints, 0 for a free one; again for more [default: 8200 for node 1, a free one for others]
+    #[arg(long = "port", value_name = "PORT")]
     pub ports: Vec<u16>,
+    /// Port for other nodes, 0 for a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub trunk_port: u16,
     /// Port for health and metrics, 0 for a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub ops_port: u16,
@@ -85,23 +98,31 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let signals = Signals::catch()?;
     make_folder(&state)?;
     let now = Clock::start().now().wall;
-    make_keys(&state.join("pki"), now)?;
-    let password = first_password(&state.join("account.txt"))?;
-    let config = config(&args, &state, log);
+    let pki = state.join("pki");
+    let password = if args.node == FIRST {
+        make_keys(&pki, now)?;
+        Some(first_password(&state.join("account.txt"))?)
+    } else {
+        add_keys(&pki, args.node, now)?;
+        None
+    };
+    let company = Company::new(&state);
+    let config = config(&args, &state, &company.notes(), log);
     let node = Node::build(config, Options { tap: args.tap.clone(), limit_calls: true }).await?;
-    ensure_account(&node, &password).await?;
+    if let Some(password) = &password {
+        ensure_account(&node, password).await?;
+    }
 
     let addresses = node.addresses()?;
+    company.leave(&Note::of(args.node, HOST, &addresses))?;
     let invite = state.join("invite.toml");
-    let ca = std::fs::read_to_string(state.join("pki").join(file::CA))?;
-    let ports = addresses.endpoints.iter().map(SocketAddr::port).collect();
-    let text =
-        Invite { version: 1, mesh: MESH.into(), nodes: vec![InviteNode { host: HOST.into(), ports }], ca }
-            .to_text();
+    let ca = std::fs::read_to_string(pki.join(file::CA))?;
+    let nodes = company.notes().iter().map(Note::to_invite).collect();
+    let text = Invite { version: 1, mesh: MESH.into(), nodes, ca }.to_text();
     write_file(&invite, text.as_bytes(), 0o644)
         .with_context(|| format!("{}: cannot be written", invite.display()))?;
 
-    let started = Started { state: &state, invite: &invite, password: &password, addresses: &addresses };
+    let started = Started { args: &args, state: &state, invite: &invite, password, addresses: &addresses };
     if args.json {
         started.print_json()
     } else {
@@ -111,9 +132,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
 }
 
 struct Started<'a> {
+    args: &'a DevArgs,
     state: &'a Path,
     invite: &'a Path,
-    password: &'a str,
+    /// Of the first account, at the node that made it.
+    password: Option<Zeroizing<String>>,
     addresses: &'a crate::app::Addresses,
 }
 
@@ -121,24 +144,54 @@ impl Started<'_> {
     fn print_json(&self) {
         let addresses: Vec<String> = self.addresses.endpoints.iter().map(ToString::to_string).collect();
         let ports: Vec<u16> = self.addresses.endpoints.iter().map(SocketAddr::port).collect();
-        let line = json!({
-            "event": "ready", "pid": std::process::id(), "mesh": MESH, "addresses": addresses, "ports": ports,
-            "ops": self.addresses.ops.to_string(), "invite": self.invite, "account": ACCOUNT,
-            "password": self.password, "admin_socket": self.addresses.admin_socket, "state": self.state,
+        let mut line = json!({
+            "event": "ready", "pid": std::process::id(), "mesh": MESH, "node": self.args.node,
+            "addresses": addresses, "ports": ports, "ops": self.addresses.ops.to_string(),
+            "trunk": self.addresses.trunk.map(|trunk| trunk.to_string()), "invite": self.invite,
+            "admin_socket": self.addresses.admin_socket, "state": self.state,
         });
+        if let Some(password) = &self.password {
+            line["account"] = ACCOUNT.into();
+            line["password"] = password.as_str().into();
+        }
         // The connections are queued by the kernel already, so nobody who reads this comes too early.
         println!("{line}");
     }
 
     fn print_text(&self) {
         let addresses: Vec<String> = self.addresses.endpoints.iter().map(ToString::to_string).collect();
-        println!("One relay node on loopback: {}", addresses.join(", "));
+        println!("Relay node {} on loopback: {}", self.args.node, addresses.join(", "));
         println!("  state    {}", self.state.display());
         println!("  invite   {}", self.invite.display());
-        println!("  account  {ACCOUNT}");
-        println!("  password {}", self.password);
+        if let Some(password) = &self.password {
+            println!("  account  {ACCOUNT}");
+            println!("  password {}", password.as_str());
+        }
         println!("  metrics  http://{}/metrics", self.addresses.ops);
         println!();
+        if self.password.is_some() {
+            self.print_first_steps();
+        }
+        println!("Administer it:");
+        println!();
+        let relayctl = shown(&beside("relayctl"));
+        let socket = shown(&self.addresses.admin_socket);
+        println!("  {relayctl} --socket {socket} node show");
+        println!("  {relayctl} --socket {socket} mesh status");
+        println!();
+        let next = self.args.node + 1;
+        println!("Add a node, in another terminal:");
+        println!();
+        let state = match &self.args.state {
+            Some(_) => format!(" --state {}", shown(self.state)),
+            None => String::new(),
+        };
+        println!("  {} dev --node {next}{state}", shown(&beside("relayd")));
+        println!();
+        println!("Ctrl-C ends it.");
+    }
+
+    fn print_first_steps(&self) {
         println!(
             "Next, in another terminal, log in (the password is asked for), open a session, and join it:"
         );
@@ -149,15 +202,6 @@ impl Started<'_> {
         println!("  {sealcast} --invite {invite} host");
         println!("  {sealcast} --invite {invite} join");
         println!();
-        println!("Administer it:");
-        println!();
-        println!(
-            "  {} --socket {} node show",
-            shown(&beside("relayctl")),
-            shown(&self.addresses.admin_socket)
-        );
-        println!();
-        println!("Ctrl-C ends it.");
     }
 }
 
@@ -194,8 +238,8 @@ fn make_keys(pki: &Path, now: WallTime) -> anyhow::Result<()> {
     if pki.exists() {
         return Ok(());
     }
-    let mesh: MeshName = MESH.parse().expect("a constant that fits");
-    let number = NodeNumber::new(1).expect("not 0");
+    let mesh = mesh_name();
+    let number = NodeNumber::new(FIRST).expect("not 0");
     let mut files = issuing::init(&mesh, now)?;
     let contents = |name: &str| -> anyhow::Result<Zeroizing<Vec<u8>>> {
         let file = files.iter().find(|file| file.name == name);
@@ -215,12 +259,44 @@ fn make_keys(pki: &Path, now: WallTime) -> anyhow::Result<()> {
         std::fs::remove_dir_all(&part)?;
     }
     make_folder(&part)?;
-    for PkiFile { name, contents, secret } in &files {
-        let path = part.join(name);
+    write_keys(&part, &files)?;
+    std::fs::rename(&part, pki).with_context(|| format!("{}: cannot be made", pki.display()))
+}
+
+/// Makes the keys of one more node with the issuing key of the first.
+fn add_keys(pki: &Path, node: u16, now: WallTime) -> anyhow::Result<()> {
+    // Written last, and at once: where it is, the key is too.
+    if pki.join(format!("node-{node}.pem")).exists() {
+        return Ok(());
+    }
+    let read = |name: &str| {
+        std::fs::read(pki.join(name)).with_context(|| {
+            format!("{}: no keys of a mesh yet: start the first node with `relayd dev`", pki.display())
+        })
+    };
+    let key = IssuingKey::load(
+        &mesh_name(),
+        &read(file::CA)?,
+        &read(file::ISSUING)?,
+        &Zeroizing::new(read(file::ISSUING_KEY)?),
+    )?;
+    let number = NodeNumber::new(node).context("a node's number is at least 1")?;
+    let mut files = key.issue(&CertificateRole::Node(number), &NAMES.map(str::to_owned), None, now)?.files;
+    files.sort_by_key(|file| !file.secret);
+    write_keys(pki, &files)
+}
+
+fn mesh_name() -> MeshName {
+    MESH.parse().expect("a constant that fits")
+}
+
+fn write_keys(folder: &Path, files: &[PkiFile]) -> anyhow::Result<()> {
+    for PkiFile { name, contents, secret } in files {
+        let path = folder.join(name);
         write_file(&path, contents, if *secret { 0o600 } else { 0o644 })
             .with_context(|| format!("{}: cannot be written", path.display()))?;
     }
-    std::fs::rename(&part, pki).with_context(|| format!("{}: cannot be made", pki.display()))
+    Ok(())
 }
 
 /// The first account's password: drawn once, kept in a file of mode 0600.
@@ -293,8 +369,16 @@ async fn ensure_account(node: &Node, password: &Zeroizing<String>) -> anyhow::Re
 }
 
 /// A configuration that nobody has to write.
-fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
+fn config(args: &DevArgs, state: &Path, company: &[Note], log: Log) -> Config {
     let pki = state.join("pki");
+    let first = args.node == FIRST;
+    let state_dir = if first { state.to_owned() } else { state.join(format!("node-{}", args.node)) };
+    let ports = match args.ports.as_slice() {
+        [] if first => vec![PORT],
+        [] => vec![0],
+        ports => ports.to_vec(),
+    };
+    let others = company.iter().filter(|note| note.node != args.node);
     let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // Everybody comes from one address.
     let mut limits = sealcast_attach::Limits::default();
@@ -302,26 +386,30 @@ fn config(args: &DevArgs, state: &Path, log: Log) -> Config {
     limits.address_accepts_per_minute = 60_000;
     limits.address_accepts_burst = 20_000;
     Config {
-        node: NodeConfig { state_dir: state.to_owned(), public_host: HOST.into(), public_ports: Vec::new() },
+        node: NodeConfig { state_dir, public_host: HOST.into(), public_ports: Vec::new() },
         identity: IdentityFiles {
             mesh: MESH.into(),
             ca: pki.join(file::CA),
-            certificate: pki.join("node-1.pem"),
-            key: pki.join("node-1.key"),
+            certificate: pki.join(format!("node-{}.pem", args.node)),
+            key: pki.join(format!("node-{}.key", args.node)),
         },
-        broker: Some(BrokerFiles {
+        broker: first.then(|| BrokerFiles {
             certificate: pki.join("broker-1.pem"),
             key: pki.join("broker-1.key"),
             trusted: Vec::new(),
         }),
         listen: Listen {
-            endpoints: args.ports.iter().map(|port| loopback(*port)).collect(),
+            endpoints: ports.into_iter().map(loopback).collect(),
             ops: loopback(args.ops_port),
             admin_socket: None,
             admin: None,
-            trunk: None,
+            trunk: Some(loopback(args.trunk_port)),
         },
-        mesh: Mesh::default(),
+        mesh: Mesh {
+            seeds: others.map(|note| note.trunk.clone()).filter(|trunk| !trunk.is_empty()).collect(),
+            failure_domain: format!("node-{}", args.node),
+            ..Mesh::default()
+        },
         limits,
         connections: Connections {
             grpc_address_connections_max: Connections::default().grpc_connections_max,
@@ -342,13 +430,15 @@ pub(crate) mod tests {
         make_keys(&folder.join("pki"), Clock::start().now().wall).unwrap();
         let args = DevArgs {
             state: None,
+            node: FIRST,
             ports: vec![0],
+            trunk_port: 0,
             ops_port: 0,
             tap: None,
             json: false,
             log_level: "warn".into(),
         };
-        Node::build(config(&args, folder, Log::default()), Options::default()).await.unwrap()
+        Node::build(config(&args, folder, &[], Log::default()), Options::default()).await.unwrap()
     }
 
     #[test]
@@ -381,6 +471,21 @@ pub(crate) mod tests {
                 path.display()
             );
         }
+    }
+
+    #[test]
+    fn a_further_node_needs_the_first_ones_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Clock::start().now().wall;
+        let pki = folder.path().join("pki");
+        let refusal = add_keys(&pki, 2, now).unwrap_err().to_string();
+        assert!(refusal.contains("start the first node"), "{refusal}");
+        make_keys(&pki, now).unwrap();
+        add_keys(&pki, 2, now).unwrap();
+        let key = std::fs::read(pki.join("node-2.key")).unwrap();
+        add_keys(&pki, 2, now).unwrap();
+        assert_eq!(std::fs::read(pki.join("node-2.key")).unwrap(), key);
+        assert_ne!(key, std::fs::read(pki.join("node-1.key")).unwrap());
     }
 
     #[test]

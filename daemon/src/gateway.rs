@@ -4,29 +4,38 @@
 //! ```text
 //!  listener ──TLS stream, permit──► serve ─► Connection (one task)
 //!                                              │ reads ► Attachment ► fan-out ► Outbox of each receiver ─┐
+//!                                              │ │                                                       │
+//!                                              │ └─► other nodes' part ──► Links (trunks)                │
+//!  trunks ──Arrivals::packet──► Views ► the local part ─────────────────────────────────────────────────►┤
 //!                                              │ writes ◄ Outbox (its own) ◄─────────────────────────────┘
-//!                                              └ joins and leaves: Registry (one leaf lock, control plane alone)
+//!                                              └ joins and leaves: Registry (one lock, control plane alone)
+//!                                                     │ ▲
+//!                                    attachments here ▼ │ members elsewhere, ready, path hints, ends
+//!                                                    overlay
 //! ```
 //!
-//! Never reads a packet, never waits while it holds a lock. Locks are leaves: the registry's, each outbox's, the
-//! address limiter's.
+//! Never reads a packet, never waits while it holds a lock. Locks are leaves: each outbox's, the address limiter's, a
+//! shard's of the views. The registry's is above the last alone.
 
 mod accept;
+mod beyond;
 mod connection;
+mod drain;
+mod mesh;
 mod outbox;
 mod status;
 mod tap;
+mod views;
 mod wire;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking::Lock;
-use proto_spec::frame::{ControlFrame, Move};
-use proto_spec::tombstone::TombstoneBody;
-use proto_spec::{Refusal, SenderNumber, SessionId, WallTime};
+use proto_spec::tombstone::{Tombstone, TombstoneBody};
+use proto_spec::{SenderNumber, SessionId, WallTime};
 use sealcast_attach::{AddressLimiter, Counters, Limits, NodeMemory, Notice, Registry};
 use sealcast_trust::Verifier;
 use tokio::sync::Notify;
@@ -35,16 +44,17 @@ use crate::clock::Clock;
 use crate::tls::ServerStream;
 
 pub use accept::AcceptPermit;
+pub use beyond::Ways;
 pub use status::GatewayStatus;
 pub use tap::{Tap, TapDirection, TapError};
 
+use beyond::Hops;
 use connection::Connection;
 use outbox::Outbox;
+use views::Views;
 
 /// Program and version in the node's hello.
 const SOFTWARE: &str = concat!("relayd ", env!("CARGO_PKG_VERSION"));
-/// After a drain's deadline: how long the last error frames may take.
-const DRAIN_LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Handle = Arc<Outbox>;
 
@@ -57,6 +67,13 @@ pub struct Gateway {
     memory: Arc<NodeMemory>,
     counters: Arc<Counters>,
     registry: Lock<Registry<Handle>>,
+    views: Views,
+    ways: OnceLock<Ways>,
+    hops: Hops,
+    /// Told whenever the mesh may have to be told something.
+    changed: Notify,
+    /// Tombstones of this node's broker that the mesh has not been told of.
+    buried: Lock<VecDeque<Tombstone>>,
     addresses: Lock<AddressLimiter>,
     tap: Option<Tap>,
     connections: AtomicUsize,
@@ -78,6 +95,11 @@ impl Gateway {
             memory: NodeMemory::new(limits.node_queue_bytes_max),
             counters: Arc::default(),
             registry: Lock::new(Registry::new(Arc::clone(&limits))),
+            views: Views::default(),
+            ways: OnceLock::new(),
+            hops: Hops::default(),
+            changed: Notify::new(),
+            buried: Lock::default(),
             addresses: Lock::new(AddressLimiter::new(Arc::clone(&limits))),
             limits,
             verifier,
@@ -93,6 +115,11 @@ impl Gateway {
         &self.limits
     }
 
+    /// Limits and memory, for the queues towards other nodes: all count together \[FWD-10\].
+    pub fn shared(&self) -> (Arc<Limits>, Arc<NodeMemory>) {
+        (Arc::clone(&self.limits), Arc::clone(&self.memory))
+    }
+
     /// The node's counters of refusals and drops.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
@@ -106,46 +133,23 @@ impl Gateway {
 
     /// As [`Gateway::tombstone`], from its parts: nobody named comes back until `keep_until`.
     pub fn end(&self, session: SessionId, number: Option<SenderNumber>, keep_until: WallTime) {
+        let now = self.clock.now().wall;
+        self.change(|registry, notices| registry.tombstone(now, session, number, keep_until, notices));
+    }
+
+    /// Changes the registry, and tells whoever has to know.
+    fn change<T>(&self, change: impl FnOnce(&mut Registry<Handle>, &mut Vec<Notice<Handle>>) -> T) -> T {
         let mut notices = Vec::new();
-        let now = self.clock.now();
-        self.registry.lock().tombstone(now.wall, session, number, keep_until, &mut notices);
-        self.carry_out(notices);
-    }
-
-    /// Goes out of service \[ATT-10\]: admits nothing new, asks everybody to attach elsewhere, waits until all have
-    /// gone or `deadline` is over, then ends the rest as resumable.
-    pub async fn drain(&self, deadline: Duration) {
-        let handles = {
+        let (outcome, changed) = {
             let mut registry = self.registry.lock();
-            registry.drain();
-            registry.handles()
+            let outcome = change(&mut registry, &mut notices);
+            (outcome, registry.has_changes())
         };
-        let frame = ControlFrame::Move(Move {
-            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
-            addresses: Vec::new(),
-        });
-        let now = self.clock.now().mono;
-        handles.iter().for_each(|handle| handle.push_control(now, &frame));
-        if tokio::time::timeout(deadline, self.gone()).await.is_ok() {
-            return;
+        if changed {
+            self.changed.notify_one();
         }
-        let handles = self.registry.lock().handles();
-        handles.iter().for_each(|handle| handle.end(Refusal::Draining, None));
-        // Half-open connections end by their own deadline or with the process.
-        let _ = tokio::time::timeout(DRAIN_LAST_WORDS, self.gone()).await;
-    }
-
-    /// Waits until no connection is left.
-    async fn gone(&self) {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.connections.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            ended.await;
-        }
+        self.carry_out(notices);
+        outcome
     }
 
     fn carry_out(&self, notices: Vec<Notice<Handle>>) {
@@ -183,7 +187,7 @@ impl Drop for Gone {
 mod parking {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(super) struct Lock<T>(Mutex<T>);
 
     impl<T> Lock<T> {

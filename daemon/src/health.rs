@@ -28,6 +28,9 @@ impl State {
     }
 }
 
+/// On the way out for good: shown as draining, and never left again.
+const STOPPING: u8 = 4;
+
 /// The node's state, shared.
 #[derive(Debug, Default)]
 pub struct Health(AtomicU8);
@@ -37,7 +40,7 @@ impl Health {
     pub fn state(&self) -> State {
         match self.0.load(Ordering::Acquire) {
             1 => State::Ready,
-            2 => State::Draining,
+            2 | STOPPING => State::Draining,
             3 => State::StoreFailed,
             _ => State::Starting,
         }
@@ -45,9 +48,23 @@ impl Health {
 
     /// Moves on; a node that drains stays draining.
     pub fn set(&self, state: State) {
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-            (now != State::Draining as u8).then_some(state as u8)
-        });
+        let drains = |now| matches!(now, STOPPING) || now == State::Draining as u8;
+        self.update(|now| (!drains(now)).then_some(state as u8));
+    }
+
+    /// Takes work again after a drain that was called off; not if the process is about to end.
+    pub fn undrain(&self) {
+        self.update(|now| (now == State::Draining as u8).then_some(State::Ready as u8));
+    }
+
+    /// Drains for good: the process is about to end.
+    pub fn stop(&self) {
+        self.0.store(STOPPING, Ordering::Release);
+    }
+
+    fn update(&self, next: impl FnMut(u8) -> Option<u8>) {
+        // Where there is no next state, the present one stays.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
     }
 }
 
@@ -56,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draining_is_final() {
+    fn draining_is_left_by_undrain_alone_and_stopping_never() {
         let health = Health::default();
         assert_eq!(health.state(), State::Starting);
         health.set(State::Ready);
@@ -64,6 +81,13 @@ mod tests {
         health.set(State::Ready);
         assert_eq!(health.state(), State::Ready);
         health.set(State::Draining);
+        health.set(State::Ready);
+        assert_eq!(health.state(), State::Draining);
+        health.undrain();
+        assert_eq!(health.state(), State::Ready);
+        health.undrain();
+        health.stop();
+        health.undrain();
         health.set(State::Ready);
         assert_eq!(health.state(), State::Draining);
     }

@@ -177,6 +177,8 @@ pub struct DataPlane {
     pub refusals: Vec<(Refusal, u64)>,
     /// Dropped frames since start.
     pub drops: Vec<(TrafficClass, DropReason, u64)>,
+    /// Frames dropped on the way to other nodes since start.
+    pub hop_drops: Vec<(TrafficClass, &'static str, u64)>,
 }
 
 type Count = Counter<u64, AtomicU64>;
@@ -403,9 +405,10 @@ impl Metrics {
             set(&self.class_bytes, "in", count.bytes_in);
             set(&self.class_bytes, "out", count.bytes_out);
         }
-        for (class, reason, count) in &data.drops {
-            let label = DropLabel { class: Fixed(class.name()), reason: Fixed(reason.label()) };
-            self.drops.get_or_create(&label).inner().store(*count, Ordering::Relaxed);
+        let here = data.drops.iter().map(|(class, reason, count)| (*class, reason.label(), *count));
+        for (class, reason, count) in here.chain(data.hop_drops.iter().copied()) {
+            let label = DropLabel { class: Fixed(class.name()), reason: Fixed(reason) };
+            self.drops.get_or_create(&label).inner().store(count, Ordering::Relaxed);
         }
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string does not fail");

@@ -1,22 +1,47 @@
 //! The task that owns the mesh's core: feeds it inputs and time, carries out its outputs, publishes what others read.
 //!
 //! ```text
-//!  gateway, broker, trunks --Input--> [bounded queue] --> task: Node --Output--> trunks, gateway, broker
-//!                                                           |
+//!  broker, trunks, admins --Input--> [bounded queue] --> task: Node --Output--> trunks, gateway, broker
+//!  gateway --what changed, fetched when its bell rings-->   |
 //!                                        snapshot, view  <--'   (ArcSwap: the hot path and administrators read them)
 //! ```
 //! Signs and verifies for the core; never decides anything.
 
+mod brokers;
+mod checks;
+mod driver;
+mod elsewhere;
+mod incarnation;
+mod journal;
+mod links;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ed25519_dalek::SigningKey;
 use proto_spec::lsa::{DrainState, Lsa};
-use proto_spec::mesh::LoadReport;
+use proto_spec::mesh::{Chain, LoadReport};
 use proto_spec::{NodeNumber, SessionId};
 use sealcast_mesh::link::LinkStatus;
-use sealcast_mesh::{Alarm, Counters, Input, Snapshot};
-use tokio::sync::mpsc;
+use sealcast_mesh::{Alarm, Config, Counters, Identity, Input, Snapshot};
+use sealcast_trust::MeshTrust;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::gateway::Gateway;
+use crate::health::Health;
+use crate::revocations::Revocations;
+
+pub use brokers::Brokers;
+pub use driver::Driver;
+pub use elsewhere::Elsewhere;
+pub use incarnation::{IncarnationError, next_incarnation};
+pub use links::Links;
+
+/// Inputs that wait for the core: two links' bursts of messages; a trunk that finds it full holds its reading back.
+const INPUTS_MAX: usize = 1_024;
 
 /// Takes load reports, at nodes with the broker role.
 pub trait LoadSink: Send + Sync + 'static {
@@ -45,15 +70,79 @@ pub struct MeshView {
     pub revocations: u64,
 }
 
+/// How far the node is on its way out, as the whole of gateway and core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Departure {
+    /// The core's word.
+    state: DrainState,
+    /// Whether the gateway has let everybody go.
+    empty: bool,
+    /// Whether nobody routes over this node any more, or nobody ever did.
+    unneeded: bool,
+}
+
+/// What an overlay is made of.
+pub struct Parts {
+    /// What the operator sets.
+    pub config: Config,
+    /// Who the node is.
+    pub identity: Identity,
+    /// The key of the node's certificate.
+    pub key: SigningKey,
+    /// Counts the node's restarts: [`next_incarnation`].
+    pub incarnation: u64,
+    /// From the operating system's entropy.
+    pub seed: [u8; 32],
+    /// The clock of the process.
+    pub clock: Clock,
+    /// Whose certificates are believed.
+    pub trust: Arc<ArcSwap<MeshTrust>>,
+    /// Whose tickets are believed.
+    pub brokers: Arc<Brokers>,
+    /// What the mesh CA has taken back.
+    pub revocations: Arc<Revocations>,
+    /// The attachments' side.
+    pub gateway: Arc<Gateway>,
+    /// Where the node is in its life.
+    pub health: Arc<Health>,
+    /// The chain of this node's broker, to be made known.
+    pub broker_chain: Option<Chain>,
+    /// The folder of the journal, if one is written.
+    pub journal: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("node", &self.identity.node).finish_non_exhaustive()
+    }
+}
+
 /// A handle to the overlay. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     inputs: mpsc::Sender<Input>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     view: Arc<ArcSwap<MeshView>>,
+    departure: watch::Receiver<Departure>,
+    gateway: Arc<Gateway>,
 }
 
 impl Overlay {
+    /// An overlay that knows nobody, and the task that drives it once it is run.
+    pub fn prepare(parts: Parts) -> (Overlay, Driver) {
+        let (inputs, queue) = mpsc::channel(INPUTS_MAX);
+        let gateway = Arc::clone(&parts.gateway);
+        let driver = Driver::new(parts, queue);
+        let (snapshot, view) = (driver.snapshot(), driver.view());
+        let departure = driver.departure();
+        (Overlay { inputs, snapshot, view, departure, gateway }, driver)
+    }
+
+    /// Where trunks put what happens to links.
+    pub fn inputs(&self) -> mpsc::Sender<Input> {
+        self.inputs.clone()
+    }
+
     /// Hands an input to the core, waiting for a place in its queue.
     pub async fn input(&self, input: Input) {
         // The task ends with the node; nobody is left to care then.
@@ -70,6 +159,13 @@ impl Overlay {
         self.input(Input::Undrain).await;
     }
 
+    /// Waits until a drain is through: everybody has left or was ended, and no other node needs this one.
+    pub async fn drained(&self) {
+        let over = |now: &Departure| now.state == DrainState::Drained && now.empty && now.unneeded;
+        // The task has ended: nothing is left to wait for.
+        let _ = self.departure.clone().wait_for(over).await;
+    }
+
     /// The newest routes, for the hot path.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
@@ -80,8 +176,9 @@ impl Overlay {
         self.view.load_full()
     }
 
-    /// The nodes with active members of a session, this one among them if it has some; for `session show`.
-    pub fn nodes_of(&self, _session: SessionId) -> Vec<NodeNumber> {
-        Vec::new()
+    /// The nodes with active members of a session that this node carries, this one among them if it has some; for
+    /// `session show`.
+    pub fn nodes_of(&self, session: SessionId) -> Vec<NodeNumber> {
+        self.gateway.nodes_of(session, self.snapshot.load().node())
     }
 }

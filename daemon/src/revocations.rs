@@ -55,6 +55,8 @@ pub struct Revocations {
     trust: Arc<ArcSwap<MeshTrust>>,
     clock: Clock,
     current: ArcSwapOption<InForce>,
+    /// What it names, for those who check each connection.
+    revoked: Arc<ArcSwap<BTreeSet<[u8; 32]>>>,
     /// Held while a list is compared and written, so that an older one never replaces a newer.
     offering: Mutex<()>,
 }
@@ -76,7 +78,15 @@ impl Revocations {
                 None
             }
         };
-        Revocations { path, trust, clock, current: ArcSwapOption::new(current), offering: Mutex::default() }
+        let revoked = current.as_ref().map(|current| current.list.revoked()).unwrap_or_default();
+        Revocations {
+            path,
+            trust,
+            clock,
+            current: ArcSwapOption::new(current),
+            revoked: Arc::new(ArcSwap::from_pointee(revoked)),
+            offering: Mutex::default(),
+        }
     }
 
     /// Checks a list and puts it in force if it is newer than the one that is; `None` if it is not.
@@ -92,6 +102,7 @@ impl Revocations {
         write_file(&self.path, bytes, 0o644)?;
         let in_force = Arc::new(InForce { list, bytes: bytes.to_vec() });
         self.current.store(Some(Arc::clone(&in_force)));
+        self.revoked.store(Arc::new(in_force.list.revoked()));
         tracing::info!(
             number = in_force.list.number,
             revoked = in_force.list.entries.len(),
@@ -125,7 +136,12 @@ impl Revocations {
 
     /// All revoked certificates.
     pub fn revoked(&self) -> BTreeSet<[u8; 32]> {
-        self.current.load().as_ref().map(|current| current.list.revoked()).unwrap_or_default()
+        BTreeSet::clone(&self.revoked.load())
+    }
+
+    /// The same, always the newest, for those who check each connection.
+    pub fn shared(&self) -> Arc<ArcSwap<BTreeSet<[u8; 32]>>> {
+        Arc::clone(&self.revoked)
     }
 }
 

@@ -182,9 +182,6 @@ fn server(limits: &Connections, streams_max: u32) -> Server {
 pub async fn housekeeping(backend: Arc<Backend>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    if let Err(fault) = backend.tell_tombstones().await {
-        tracing::warn!(reason = fault.label(), %fault, "the overlay was not told of all that has ended");
-    }
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

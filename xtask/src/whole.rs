@@ -59,7 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::copy(programs::build_debug_classic()?.sealcast, &classic)
         .context("the classic build cannot be copied")?;
     let programs = programs::build_debug()?;
-    let classic = Programs { relayd: programs.relayd.clone(), sealcast: classic };
+    let classic = Programs {
+        relayd: programs.relayd.clone(),
+        sealcast: classic,
+        relayctl: programs.relayctl.clone(),
+    };
     let (mut passed, mut failed) = (0, 0);
     for (name, scenario) in SCENARIOS {
         if arguments.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
@@ -102,7 +106,7 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// A node that tells all it can in its log.
     fn node(&self) -> anyhow::Result<Node<'a>> {
-        Node::start_with(self.hub, self.programs, self.folder, &self.tap(), "debug")
+        Node::start(self.hub, self.programs, self.folder, &self.tap(), "debug")
     }
 
     fn tap(&self) -> PathBuf {

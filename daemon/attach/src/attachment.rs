@@ -5,7 +5,9 @@
 //!    │                │                    │                     │                   active | standby)
 //!    └──── timeout, malformed, refused ────┴──────────┬──────────┘                     │ second ticket: Verifying,
 //!                                                     ▼                                │ then Attached again
-//!                                                  Closed ◄──── refusal, detach, expiry┘
+//!                                                  Closed ◄──── refusal, detach, expiry┤
+//!                                                     ▲                                │
+//!                                                     └──── a moment ◄── Leaving ◄─────┘ detach, active elsewhere
 //! ```
 //!
 //! Owns the order of frames, deadlines, lobby limits and credit of the one who is attached. Never holds a queue for
@@ -17,13 +19,16 @@ mod timers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use proto_spec::frame::{
-    ADMISSION_BYTES_MAX, Attached, ControlFrame, FrameHeader, FrameType, Hello, Peer, Ping, TicketFrame,
+    ADMISSION_BYTES_MAX, Attached, ControlFrame, FrameHeader, FrameType, Hello, Peer, Ping, Redirect,
+    TicketFrame,
 };
 use proto_spec::ticket::{Claims, TicketKind};
 use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, Timestamp};
+use sealcast_trust::ticket_hash;
 
 use crate::bucket::{SharedBucket, TokenBucket};
 use crate::config::{CONTROL_FRAMES_BURST, CONTROL_FRAMES_RATE, LOBBY_BYTES_MAX, Limits};
@@ -49,6 +54,8 @@ pub enum Output {
     Renew(JoinRequest),
     /// Ask the registry to activate; answer with [`Attachment::handle_activated`].
     Activate(AttachSeq),
+    /// The endpoint says goodbye: ask the registry (`Registry::detach`) and answer with [`Attachment::handle_detached`].
+    Detach,
     /// Fan out; then tell the copies with [`Attachment::charge`].
     Forward(Forward),
 }
@@ -58,6 +65,8 @@ pub enum Output {
 pub enum Close {
     /// The endpoint said goodbye.
     Detached,
+    /// It was told to attach elsewhere, and nothing else goes behind that.
+    Redirected,
     /// The node refuses; an error frame goes first unless an `ended` frame told already.
     Refused(Refusal),
 }
@@ -76,6 +85,8 @@ enum State {
     Attached,
     /// A further ticket is being checked, or the registry asked about it.
     Renewing,
+    /// The endpoint has said goodbye; what is under way to it is still sent \[ATT-15\].
+    Leaving,
     Closed,
 }
 
@@ -100,6 +111,8 @@ pub struct Attachment {
     admission_bytes: usize,
     /// Bytes that a guest has sent.
     lobby_bytes: u64,
+    /// SHA-256 of the ticket that is being checked.
+    ticket: [u8; 32],
     control_frames: TokenBucket,
     grants: Option<Box<Grants>>,
     timers: Timers,
@@ -122,6 +135,7 @@ impl Attachment {
             outputs: VecDeque::new(),
             admission_bytes: 0,
             lobby_bytes: 0,
+            ticket: [0; 32],
             grants: None,
             close: None,
             paused: false,
@@ -146,6 +160,11 @@ impl Attachment {
     /// Whether it is a guest of the lobby.
     pub fn is_guest(&self) -> bool {
         self.claims().is_some_and(|claims| claims.kind == TicketKind::Lobby)
+    }
+
+    /// Whether the endpoint has said goodbye and is only sent what is under way to it \[ATT-15\].
+    pub fn is_leaving(&self) -> bool {
+        self.state == State::Leaving
     }
 
     /// Why the connection is to end, if it is.
@@ -216,6 +235,7 @@ impl Attachment {
                 self.state = State::Joining;
                 self.outputs.push_back(Output::Join(JoinRequest {
                     claims: claims.clone(),
+                    ticket: self.ticket,
                     attach_seq,
                     standby,
                 }));
@@ -232,8 +252,8 @@ impl Attachment {
                 if !same_place || steps_back {
                     return self.refuse(Refusal::OutOfOrder);
                 }
-                let request =
-                    JoinRequest { claims, attach_seq: admitted.attach_seq, standby: admitted.standby };
+                let (attach_seq, standby) = (admitted.attach_seq, admitted.standby);
+                let request = JoinRequest { claims, ticket: self.ticket, attach_seq, standby };
                 self.outputs.push_back(Output::Renew(request));
             }
             _ => self.refuse(Refusal::Internal),
@@ -269,14 +289,9 @@ impl Attachment {
             ping_ms: u32::try_from(self.limits.ping_ms).unwrap_or(u32::MAX),
             peers,
         };
-        let (ready, rate_bytes) =
-            (!admitted.standby && !self.is_guest(), attached_rate(&self.limits, self.claims()));
-        let attach_seq = attached.attach_seq;
+        let rate_bytes = attached_rate(&self.limits, self.claims());
         self.state = State::Attached;
         self.outputs.push_back(Output::Send(ControlFrame::Attached(attached)));
-        if ready {
-            self.outputs.push_back(Output::Send(ControlFrame::Ready(attach_seq)));
-        }
         if first {
             self.timers.admitted(now.mono, self.limits.ping());
             self.grants = Some(Box::new(Grants::new(&self.limits, rate_bytes, buckets, now.mono)));
@@ -292,10 +307,39 @@ impl Attachment {
             (Ok(()), Some(admitted)) => {
                 admitted.standby = false;
                 admitted.attach_seq = attach_seq;
-                self.outputs.push_back(Output::Send(ControlFrame::Ready(attach_seq)));
             }
             (Ok(()), None) => self.refuse(Refusal::Internal),
             (Err(refusal), _) => self.refuse(refusal),
+        }
+    }
+
+    /// The session's nodes know this attachment \[MBR-10\]: tells the endpoint, unless it is another attachment by now.
+    pub fn handle_ready(&mut self, attach_seq: AttachSeq) {
+        let current = self.admitted.as_ref().is_some_and(|admitted| {
+            admitted.attach_seq == attach_seq
+                && !admitted.standby
+                && admitted.claims.kind == TicketKind::Member
+        });
+        if current && matches!(self.state, State::Attached | State::Renewing) {
+            self.outputs.push_back(Output::Send(ControlFrame::Ready(attach_seq)));
+        }
+    }
+
+    /// The answer to [`Output::Join`] of a node that cannot take the endpoint, but knows of another that can \[ATT-9\].
+    pub fn handle_redirected(&mut self, addresses: Vec<String>) {
+        if self.state == State::Joining {
+            self.admitted = None;
+            self.outputs.push_back(Output::Send(ControlFrame::Redirect(Redirect { addresses })));
+            self.end(Close::Redirected);
+        }
+    }
+
+    /// The answer to [`Output::Detach`]: for how long to send what is under way, if the endpoint is active elsewhere
+    /// \[ATT-15\].
+    pub fn handle_detached(&mut self, now: Now, grace: Option<Duration>) {
+        match grace {
+            Some(grace) => self.timers.leave(now.mono + grace),
+            None => self.end(Close::Detached),
         }
     }
 
@@ -357,6 +401,7 @@ impl Attachment {
                 self.outputs.push_back(Output::Send(ControlFrame::Ping(Ping { token })))
             }
             timers::Due::Refuse(refusal) => return self.refuse(refusal),
+            timers::Due::Leave => return self.end(Close::Detached),
         }
         self.grant(now);
     }
@@ -394,7 +439,8 @@ impl Attachment {
                 _ => Err(Refusal::OutOfOrder),
             },
             ControlFrame::Detach => {
-                self.end(Close::Detached);
+                self.state = State::Leaving;
+                self.outputs.push_back(Output::Detach);
                 Ok(true)
             }
             _ => Err(Refusal::OutOfOrder),
@@ -420,6 +466,7 @@ impl Attachment {
             }
             _ => return Err(Refusal::OutOfOrder),
         };
+        self.ticket = ticket_hash(&frame.ticket);
         self.outputs.push_back(Output::Verify(frame));
         Ok(())
     }
@@ -445,7 +492,7 @@ fn allowed(state: &State, frame_type: FrameType) -> bool {
                 | FrameType::Pong
                 | FrameType::Detach
         ),
-        State::Verifying { .. } | State::Joining | State::Renewing | State::Closed => false,
+        State::Verifying { .. } | State::Joining | State::Renewing | State::Leaving | State::Closed => false,
     }
 }
 

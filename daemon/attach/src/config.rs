@@ -17,6 +17,13 @@ pub const TOMBSTONES_MAX: usize = 100_000;
 /// Departed sender numbers whose newest `attach_seq` a room remembers, so that a late packet of an old connection is
 /// refused; more than a session's members many times over.
 pub const DEPARTED_MAX: usize = 256;
+/// An endpoint that has moved is sent what is under way to it for at least this long \[ATT-15\]: nodes of one site.
+pub const MOVE_GRACE_MIN: Duration = Duration::from_millis(100);
+/// And at most this long: a satellite hop on each side of the earth, twice.
+pub const MOVE_GRACE_MAX: Duration = Duration::from_secs(2);
+/// An attachment that a newer one on another node has overtaken ends after this long \[ATT-16\]: longer than the newer
+/// one may wait for `ready` \[MBR-10\], so that no move is cut short.
+pub const OVERTAKEN_MAX: Duration = Duration::from_secs(40);
 /// Missed pings that end an attachment.
 pub const PINGS_MISSED_MAX: u32 = 3;
 /// Bytes taken from the queues for one write: four full TLS records.

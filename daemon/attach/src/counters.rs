@@ -33,6 +33,8 @@ drop_reasons! {
     Shed = "shed";
     /// Nobody attached here has the number, or may be reached by the sender.
     Unreachable = "unreachable";
+    /// From another node, by a sender that is not known to be in the session.
+    UnknownSender = "unknown_sender";
     /// A guest had been sent all that a guest may be sent.
     LobbyLimited = "lobby_limited";
     /// The receiver is being detached.

@@ -8,6 +8,7 @@
 //!  bytes ──► Attachment ──Output::Verify──► verify::check ──► handle_verdict
 //!               │ ├─────────Output::Join──► Registry::join ──► handle_joined
 //!               │ └──────Output::Forward──► fanout::deliver ──► ClassQueues of each receiver ──► bytes
+//!               │                                      └───────► the other nodes that get it ◄──► mesh
 //!               └── Ledger: what of the sender's bytes is still queued anywhere ──► credit frames
 //! ```
 //!
@@ -32,5 +33,7 @@ pub use config::{ClassLimits, Limits};
 pub use counters::{ClassCount, Counters, DropReason, Traffic};
 pub use ledger::{Ledger, NodeMemory};
 pub use queue::{ClassQueues, Push};
-pub use registry::{AttachmentId, JoinRequest, Joined, Notice, Registry, RoomView, SharedView};
+pub use registry::{
+    AttachmentId, Change, JoinRequest, Joined, Notice, Registry, Remote, RemoteMember, RoomView, SharedView,
+};
 pub use run::{Forward, Run};

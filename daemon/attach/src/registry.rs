@@ -1,23 +1,33 @@
-//! Who is attached to this node: the local members and guests of each session, tombstones, limits.
+//! Who is attached to this node: the local members and guests of each session, tombstones, limits; and who of these
+//! sessions is on other nodes, as the mesh tells.
 //!
 //! Owns membership and decides joins; publishes an immutable view per session for the hot path. Never sees a data
-//! frame. What others must be told comes back as [`Notice`]s, which the shell carries out after it let go of its lock.
+//! frame. What endpoints must be told comes back as [`Notice`]s, which the shell carries out after it let go of its lock;
+//! what the mesh must be told is fetched with [`Registry::poll_change`].
 
+mod remote;
 mod room;
+mod told;
 mod tombstones;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use proto_spec::egress::EgressSet;
 use proto_spec::frame::{ControlFrame, Ended, Peer, PeerState};
+use proto_spec::membership::MemberKind;
 use proto_spec::ticket::{Claims, TicketKind};
-use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, SessionId, Timestamp, WallTime};
+use proto_spec::{AttachSeq, NodeNumber, Now, Refusal, SenderNumber, SessionId, Timestamp, WallTime};
 
 use crate::bucket::SharedBucket;
-use crate::config::Limits;
+use crate::config::{Limits, MOVE_GRACE_MAX, MOVE_GRACE_MIN};
 use crate::counters::{ClassCount, Traffic};
+pub use remote::{Remote, RemoteMember};
 use room::Room;
+pub use told::Change;
+use told::Told;
 use tombstones::Tombstones;
 
 /// One attachment of this node, for as long as the process lives.
@@ -29,6 +39,8 @@ pub struct AttachmentId(pub u64);
 pub struct JoinRequest {
     /// From the ticket.
     pub claims: Claims,
+    /// SHA-256 of the ticket's text.
+    pub ticket: [u8; 32],
     /// Which attachment of the number it is.
     pub attach_seq: AttachSeq,
     /// Whether it is to be a standby.
@@ -40,8 +52,21 @@ pub struct JoinRequest {
 pub struct ViewMember<H> {
     /// Its number.
     pub number: SenderNumber,
+    /// Whether its own ticket names it as the session's leader.
+    pub leads: bool,
     /// Where its frames go.
     pub handle: H,
+}
+
+/// An endpoint on another node, in the order of numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ViewRemote {
+    /// Its number.
+    pub number: SenderNumber,
+    /// How it is attached.
+    pub kind: MemberKind,
+    /// Where.
+    pub node: NodeNumber,
 }
 
 /// A guest of the lobby.
@@ -55,18 +80,22 @@ pub struct ViewGuest<H> {
     pub handle: H,
 }
 
-/// Everybody of a session on this node whom frames reach, as of one moment.
+/// Everybody of a session whom frames reach, as of one moment.
 #[derive(Clone, Debug)]
 pub struct RoomView<H> {
-    /// Active members.
+    /// Active members on this node.
     pub members: Vec<ViewMember<H>>,
-    /// Guests.
+    /// Guests on this node.
     pub guests: Vec<ViewGuest<H>>,
+    /// Everybody on other nodes, ascending by number.
+    pub remote: Vec<ViewRemote>,
+    /// The other nodes that a frame for all goes to.
+    pub egress: Option<EgressSet>,
 }
 
 impl<H> Default for RoomView<H> {
     fn default() -> Self {
-        RoomView { members: Vec::new(), guests: Vec::new() }
+        RoomView { members: Vec::new(), guests: Vec::new(), remote: Vec::new(), egress: None }
     }
 }
 
@@ -142,6 +171,13 @@ pub struct Registry<H> {
     /// Traffic of sessions that have left this node.
     past_traffic: [ClassCount; 4],
     draining: bool,
+    /// What the mesh says of sessions with somebody here. Apart from the rooms: one that empties and fills again at
+    /// once is no change to the mesh, which therefore says nothing anew.
+    remote: BTreeMap<SessionId, Arc<Remote>>,
+    told: Told,
+    /// Sessions with attachments that a newer one on another node has overtaken, by when the first of them ends.
+    overtaken: BTreeSet<(Timestamp, SessionId)>,
+    move_grace: Duration,
 }
 
 impl<H: Clone> Registry<H> {
@@ -156,6 +192,10 @@ impl<H: Clone> Registry<H> {
             last_id: 0,
             past_traffic: Default::default(),
             draining: false,
+            remote: BTreeMap::new(),
+            told: Told::default(),
+            overtaken: BTreeSet::new(),
+            move_grace: MOVE_GRACE_MIN,
         }
     }
 
@@ -169,6 +209,11 @@ impl<H: Clone> Registry<H> {
         self.rooms.len()
     }
 
+    /// Whether somebody of a session is here.
+    pub fn carries(&self, session: SessionId) -> bool {
+        self.rooms.contains_key(&session)
+    }
+
     /// A number for a new attachment.
     pub fn allot(&mut self) -> AttachmentId {
         self.last_id += 1;
@@ -178,6 +223,22 @@ impl<H: Clone> Registry<H> {
     /// Admits nothing new from now on \[ATT-10\].
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// Admits again.
+    pub fn undrain(&mut self) {
+        self.draining = false;
+    }
+
+    /// Whether it admits nothing new.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// How long an endpoint that has moved is still sent what is under way to it \[ATT-15\]: twice the largest round
+    /// trip between nodes, within bounds.
+    pub fn set_move_grace(&mut self, grace: Duration) {
+        self.move_grace = grace.clamp(MOVE_GRACE_MIN, MOVE_GRACE_MAX);
     }
 
     /// Admits an attachment \[ATT-6\], or tells why not.
@@ -202,13 +263,19 @@ impl<H: Clone> Registry<H> {
         }
         let session = request.claims.session;
         let fresh = !self.rooms.contains_key(&session);
-        let room = self.rooms.entry(session).or_insert_with(|| Room::new(&self.limits, now.mono));
+        let remote = self.remote.get(&session);
+        let room = self
+            .rooms
+            .entry(session)
+            .or_insert_with(|| Room::new(&self.limits, now.mono, remote.cloned().unwrap_or_default()));
         if let Err(refusal) = room.join(now, id, request, handle, notices) {
             if fresh {
                 self.rooms.remove(&session);
             }
             return Err(refusal);
         }
+        let active = state_of(request.claims.kind, request.standby) == PeerState::Active;
+        self.told.touch(session, request.claims.number, active);
         let mut joined = room.joined(request);
         self.attachments += 1;
         if let Some(bucket) = self.hold_account(request.claims.account, now.mono) {
@@ -231,6 +298,8 @@ impl<H: Clone> Registry<H> {
         self.tombstones.check(&request.claims, now.wall)?;
         let room = self.rooms.get_mut(&request.claims.session).ok_or(Refusal::Superseded)?;
         room.renew(id, request, notices)?;
+        let active = state_of(request.claims.kind, request.standby) == PeerState::Active;
+        self.told.touch(request.claims.session, request.claims.number, active);
         let mut joined = room.joined(request);
         joined
             .buckets
@@ -249,7 +318,17 @@ impl<H: Clone> Registry<H> {
         attach_seq: AttachSeq,
         notices: &mut Vec<Notice<H>>,
     ) -> Result<(), Refusal> {
-        self.rooms.get_mut(&session).ok_or(Refusal::Superseded)?.activate(id, attach_seq, notices)
+        let room = self.rooms.get_mut(&session).ok_or(Refusal::Superseded)?;
+        let number = room.activate(id, attach_seq, notices)?;
+        self.told.touch(session, number, true);
+        Ok(())
+    }
+
+    /// An endpoint says goodbye: how long it is still to be sent what comes, if it has moved to another node
+    /// \[ATT-15\]. Changes nothing.
+    pub fn detach(&self, claims: &Claims, id: AttachmentId) -> Option<Duration> {
+        let moved = self.rooms.get(&claims.session)?.is_overtaken(claims.number, id);
+        moved.then_some(self.move_grace)
     }
 
     /// An attachment is gone. Does nothing for one that is not there.
@@ -259,6 +338,7 @@ impl<H: Clone> Registry<H> {
         self.release_account(claims.account);
         let Some(room) = self.rooms.get_mut(&claims.session) else { return };
         room.leave(id, notices);
+        self.told.touch(claims.session, claims.number, false);
         if room.is_empty() {
             for (sum, count) in self.past_traffic.iter_mut().zip(room.traffic().counts()) {
                 sum.add(&count);
@@ -279,13 +359,73 @@ impl<H: Clone> Registry<H> {
     ) {
         self.tombstones.insert(now, session, number, keep_until);
         if let Some(room) = self.rooms.get_mut(&session) {
-            room.end(number, notices);
+            let told = &mut self.told;
+            room.end(number, notices, |number| told.touch(session, number, false));
         }
     }
 
-    /// Every attachment's handle, to tell all of a drain.
-    pub fn handles(&self) -> Vec<H> {
-        self.rooms.values().flat_map(Room::handles).collect()
+    /// Where else a session is, as the mesh now says \[MBR-8\]. Members here hear of what has changed \[ATT-8\].
+    pub fn set_remote(&mut self, now: Now, session: SessionId, remote: Remote, notices: &mut Vec<Notice<H>>) {
+        let remote = Arc::new(remote);
+        if remote.is_empty() {
+            self.remote.remove(&session);
+        } else {
+            self.remote.insert(session, Arc::clone(&remote));
+        }
+        let Some(room) = self.rooms.get_mut(&session) else { return };
+        if let Some(deadline) = room.set_remote(now.mono, remote, notices) {
+            self.overtaken.insert((deadline, session));
+        }
+    }
+
+    /// The next thing that the mesh is to be told; call until `None` whenever [`Registry::has_changes`].
+    pub fn poll_change(&mut self) -> Option<Change> {
+        let rooms = &self.rooms;
+        self.told.poll(|(session, number)| rooms.get(&session)?.entry(number))
+    }
+
+    /// Whether the mesh may have to be told something.
+    pub fn has_changes(&self) -> bool {
+        self.told.is_dirty()
+    }
+
+    /// Whom to tell that this attachment is known everywhere \[MBR-10\]; `None` if there is a newer one or none.
+    pub fn ready(&self, session: SessionId, number: SenderNumber, attach_seq: AttachSeq) -> Option<H> {
+        self.rooms.get(&session)?.active(number, attach_seq)
+    }
+
+    /// When [`Registry::handle_timeout`] is due next.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.overtaken.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends attachments that a newer one on another node has overtaken and that did not leave \[ATT-16\].
+    pub fn handle_timeout(&mut self, now: Timestamp, notices: &mut Vec<Notice<H>>) {
+        while let Some((deadline, session)) = self.overtaken.first().copied().filter(|(at, _)| *at <= now) {
+            self.overtaken.remove(&(deadline, session));
+            let Some(room) = self.rooms.get_mut(&session) else { continue };
+            let told = &mut self.told;
+            room.end_overtaken(now, notices, |number| told.touch(session, number, false));
+            if let Some(next) = room.overtaken_deadline() {
+                self.overtaken.insert((next, session));
+            }
+        }
+    }
+
+    /// Everybody of a session here, standbys and guests among them: for path hints \[FLW-5\].
+    pub fn handles_of(&self, session: SessionId) -> Vec<H> {
+        self.rooms.get(&session).map(|room| room.handles().collect()).unwrap_or_default()
+    }
+
+    /// Every attachment's session and handle, to tell all of a drain.
+    pub fn handles(&self) -> Vec<(SessionId, H)> {
+        let of_room = |(session, room)| Room::handles(room).map(move |handle| (session, handle));
+        self.rooms.iter().flat_map(|(session, room)| of_room((*session, room))).collect()
+    }
+
+    /// The other nodes with active members of a session.
+    pub fn egress(&self, session: SessionId) -> Vec<NodeNumber> {
+        self.remote.get(&session).map(|remote| remote.egress.clone()).unwrap_or_default()
     }
 
     /// One session's state on this node.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto_spec::frame::{DataHeader, Destination, FrameHeader, Replace};
+use proto_spec::frame::{DataHeader, Destination, FrameHeader, HEADER_LENGTH, Replace};
 use proto_spec::{SenderNumber, TrafficClass};
 
 use crate::config::ITEM_COST_MIN;
@@ -78,7 +78,7 @@ impl Run {
     }
 
     /// Marks a run that more than one receiver gets.
-    pub(crate) fn set_shared(&mut self) {
+    pub fn set_shared(&mut self) {
         self.shared = true;
     }
 
@@ -172,4 +172,14 @@ pub struct Forward {
     pub run: Run,
     /// Their receivers.
     pub destination: Destination,
+}
+
+impl Forward {
+    /// A run that came from another node, with the receivers that its first frame names; `None` if that cannot be read.
+    pub fn arrived(run: Run) -> Option<Forward> {
+        let header = FrameHeader::peek(&run.bytes).ok().flatten()?;
+        let body = run.bytes.get(HEADER_LENGTH..header.frame_length())?;
+        let (header, _) = DataHeader::parse(body).ok()?;
+        (header.sender == run.sender).then_some(Forward { run, destination: header.destination })
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use proto_spec::frame::{ControlFrame, ErrorFrame};
-use proto_spec::{Now, Refusal, Timestamp, TrafficClass};
+use proto_spec::{Now, Refusal, SessionId, Timestamp, TrafficClass};
 use sealcast_attach::attachment::Close;
 use sealcast_attach::config::WRITE_BATCH_BYTES;
 use sealcast_attach::queue::{Batch, Item};
@@ -37,6 +37,7 @@ const DISCARD_BYTES_MAX: usize = 256 * 1024;
 
 /// What the session knows of an attachment that is in.
 struct Seat {
+    session: SessionId,
     view: Arc<ArcSwap<RoomView<Handle>>>,
     traffic: Arc<Traffic>,
 }
@@ -61,6 +62,8 @@ struct Inner {
     plain: BytesMut,
     seat: Option<Seat>,
     permit: Option<AcceptPermit>,
+    /// Whether an endpoint that leaves has ended its direction: it may still read.
+    deaf: bool,
     /// Whether encrypted bytes have been waiting for the socket.
     blocked: bool,
     phase: Phase,
@@ -101,6 +104,7 @@ impl Connection {
             plain: BytesMut::new(),
             seat: None,
             permit: Some(permit),
+            deaf: false,
             blocked: false,
             phase: Phase::Open,
             closing_by: now.mono,
@@ -153,6 +157,12 @@ impl Inner {
                 self.core.grant(now);
                 self.drain_outputs(now);
             }
+            if self.outbox.bell.ready.swap(false, Ordering::SeqCst)
+                && let Some(attach_seq) = self.outbox.take_ready()
+            {
+                self.core.handle_ready(attach_seq);
+                self.drain_outputs(now);
+            }
             if self.read(cx, now).is_err() {
                 self.phase = Phase::Done;
                 return;
@@ -196,7 +206,7 @@ impl Inner {
 
     fn read(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<()> {
         for _ in 0..TURN_STRIDES {
-            if self.core.close().is_some() {
+            if self.core.close().is_some() || self.deaf {
                 return Ok(());
             }
             match self.wire.poll_read(cx, &mut self.plain) {
@@ -209,6 +219,7 @@ impl Inner {
                 }
                 Poll::Ready(received) => match received? {
                     Received::Bytes(fresh) => self.handle_bytes(now, fresh),
+                    Received::End if self.core.is_leaving() => self.deaf = true,
                     Received::End => return Err(io::ErrorKind::UnexpectedEof.into()),
                 },
             }
@@ -253,12 +264,17 @@ impl Inner {
                 Output::Join(request) => self.join(now, request),
                 Output::Renew(request) => self.renew(now, request),
                 Output::Activate(attach_seq) => {
-                    let mut notices = Vec::new();
                     let Some(session) = self.core.claims().map(|claims| claims.session) else { continue };
-                    let outcome =
-                        self.gateway.registry.lock().activate(session, self.id, attach_seq, &mut notices);
-                    self.gateway.carry_out(notices);
+                    let outcome = self
+                        .gateway
+                        .change(|registry, notices| registry.activate(session, self.id, attach_seq, notices));
                     self.core.handle_activated(attach_seq, outcome);
+                }
+                Output::Detach => {
+                    let registry = self.gateway.registry.lock();
+                    let grace = self.core.claims().and_then(|claims| registry.detach(claims, self.id));
+                    drop(registry);
+                    self.core.handle_detached(now, grace);
                 }
                 Output::Forward(forward) => self.forward(now, forward),
             }
@@ -274,20 +290,29 @@ impl Inner {
     }
 
     fn join(&mut self, now: Now, request: JoinRequest) {
-        let mut notices = Vec::new();
-        let joined =
-            self.gateway.registry.lock().join(now, self.id, &request, Arc::clone(&self.outbox), &mut notices);
-        self.gateway.carry_out(notices);
+        let session = request.claims.session;
+        let joined = self.gateway.change(|registry, notices| {
+            let joined = registry.join(now, self.id, &request, Arc::clone(&self.outbox), notices);
+            if let Ok(joined) = &joined {
+                self.gateway.views.open(session, &joined.view, &joined.traffic);
+            }
+            joined
+        });
         if joined.is_ok() {
             self.permit = None;
+        }
+        if let Err(refusal @ (Refusal::NodeFull | Refusal::Draining)) = joined {
+            let addresses = self.gateway.addresses_elsewhere(session, 1);
+            if !addresses.is_empty() {
+                self.gateway.counters.refused(refusal);
+                return self.core.handle_redirected(addresses);
+            }
         }
         self.handle_joined(now, request, joined);
     }
 
     fn renew(&mut self, now: Now, request: JoinRequest) {
-        let mut notices = Vec::new();
-        let joined = self.gateway.registry.lock().renew(now, self.id, &request, &mut notices);
-        self.gateway.carry_out(notices);
+        let joined = self.gateway.change(|registry, notices| registry.renew(now, self.id, &request, notices));
         self.handle_joined(now, request, joined);
     }
 
@@ -295,7 +320,7 @@ impl Inner {
         let joined = joined.map(|Joined { view, traffic, peers, buckets }| {
             let guest = request.claims.kind == proto_spec::ticket::TicketKind::Lobby;
             self.outbox.admit(guest, Arc::clone(&traffic));
-            self.seat = Some(Seat { view, traffic });
+            self.seat = Some(Seat { session: request.claims.session, view, traffic });
             (peers, buckets)
         });
         self.core.handle_joined(now, request.claims, joined);
@@ -307,14 +332,20 @@ impl Inner {
             (forward.run.class(), u64::from(forward.run.frames()), forward.run.bytes().len() as u64);
         seat.traffic.received(class, frames, bytes);
         let view = seat.view.load();
-        let copies = fanout::deliver(&view, sender, self.core.is_guest(), forward, |handle: &Handle, run| {
-            handle.push(now.mono, run);
-        });
+        let delivered =
+            fanout::deliver(&view, sender, self.core.is_guest(), forward, |handle: &Handle, run| {
+                handle.push(now.mono, run);
+            });
+        let copies = delivered.charged_copies();
         if copies == 0 {
             seat.traffic.dropped(class, frames);
             self.gateway.counters.dropped(class, DropReason::Unreachable, frames);
         }
-        self.core.charge(now, bytes, copies as u64);
+        self.gateway.hops.forwarded(bytes * delivered.copies as u64);
+        if let Some(beyond) = delivered.beyond {
+            self.gateway.send_beyond(now.mono, seat.session, beyond);
+        }
+        self.core.charge(now, bytes, copies);
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -372,7 +403,7 @@ impl Inner {
     fn begin_close(&mut self, now: Now, close: Close) {
         self.leave();
         let refusal = match close {
-            Close::Detached => None,
+            Close::Detached | Close::Redirected => None,
             Close::Refused(refusal) => Some(refusal),
         };
         let ended = self.outbox.ending().and_then(|ending| ending.ended);
@@ -381,7 +412,7 @@ impl Inner {
             tracing::debug!(reason = refusal.label(), "attachment refused");
             match ended {
                 Some(ended) => ControlFrame::Ended(ended),
-                None => ControlFrame::Error(ErrorFrame { refusal, retry_after_ms: 0 }),
+                None => ControlFrame::Error(ErrorFrame { refusal, retry_after_ms: retry_after_ms(refusal) }),
             }
         });
         // What was made before the refusal, such as our hello, still goes; what others sent does not.
@@ -415,10 +446,22 @@ impl Inner {
         if self.seat.take().is_some()
             && let Some(claims) = self.core.claims()
         {
-            let mut notices = Vec::new();
-            self.gateway.registry.lock().leave(claims, self.id, &mut notices);
-            self.gateway.carry_out(notices);
+            self.gateway.change(|registry, notices| {
+                registry.leave(claims, self.id, notices);
+                if !registry.carries(claims.session) {
+                    self.gateway.views.close(claims.session);
+                }
+            });
         }
+    }
+}
+
+/// When an endpoint may try again: soon where another node may have room by then, 0 for as it likes.
+const fn retry_after_ms(refusal: Refusal) -> u32 {
+    match refusal {
+        Refusal::NodeFull | Refusal::Shed => 5_000,
+        Refusal::Draining | Refusal::SessionFull => 1_000,
+        _ => 0,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use proto_spec::frame::{ControlFrame, Ended};
-use proto_spec::{Refusal, Timestamp};
+use proto_spec::{AttachSeq, Refusal, Timestamp};
 use sealcast_attach::config::LOBBY_BYTES_MAX;
 use sealcast_attach::queue::Batch;
 use sealcast_attach::{ClassQueues, Counters, DropReason, Limits, NodeMemory, Push, Run, Traffic};
@@ -19,6 +19,8 @@ pub(super) struct Bell {
     pub(super) waker: AtomicWaker,
     /// More credit may be granted.
     pub(super) credit: AtomicBool,
+    /// The mesh knows an attachment.
+    pub(super) ready: AtomicBool,
 }
 
 impl Bell {
@@ -39,6 +41,8 @@ pub(super) struct Ending {
 struct State {
     queues: ClassQueues,
     ending: Option<Ending>,
+    /// The attachment that the session's nodes know, until the endpoint has been told.
+    ready: Option<AttachSeq>,
     /// Bytes that a guest may still be sent; `None` for members.
     guest_left: Option<u64>,
     /// The session's counters, from the first join on.
@@ -63,6 +67,7 @@ impl Outbox {
             state: Lock::new(State {
                 queues: ClassQueues::new(limits, memory),
                 ending: None,
+                ready: None,
                 guest_left: None,
                 traffic: None,
             }),
@@ -76,6 +81,18 @@ impl Outbox {
         let mut state = self.state.lock();
         state.guest_left = guest.then_some(LOBBY_BYTES_MAX);
         state.traffic = Some(traffic);
+    }
+
+    /// The session's nodes know this attachment; its own task tells the endpoint, behind whatever goes before.
+    pub(super) fn ready(&self, attach_seq: AttachSeq) {
+        self.state.lock().ready = Some(attach_seq);
+        self.bell.ready.store(true, Ordering::SeqCst);
+        self.bell.waker.wake();
+    }
+
+    /// What [`Outbox::ready`] has said.
+    pub(super) fn take_ready(&self) -> Option<AttachSeq> {
+        self.state.lock().ready.take()
     }
 
     /// Queues a copy of a run, or drops it and counts that.

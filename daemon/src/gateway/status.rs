@@ -25,6 +25,8 @@ pub struct GatewayStatus {
     pub refusals: Vec<(Refusal, u64)>,
     /// Frames dropped since the start, every class and reason.
     pub drops: Vec<(TrafficClass, DropReason, u64)>,
+    /// Frames dropped on the way to other nodes since the start, every class and reason.
+    pub hop_drops: Vec<(TrafficClass, &'static str, u64)>,
 }
 
 impl Gateway {
@@ -41,6 +43,7 @@ impl Gateway {
             traffic: registry.traffic(),
             refusals: self.counters.refusals().collect(),
             drops: self.counters.drops().collect(),
+            hop_drops: self.hops.drops(),
         }
     }
 

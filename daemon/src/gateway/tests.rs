@@ -1,35 +1,47 @@
 //! The gateway over real sockets and TLS, with tickets of a real broker key. Nothing here sleeps or measures time.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use ed25519_dalek::{Signer, SigningKey};
 use proto_spec::frame::{
-    Attached, DataHeader, Destination, FrameHeader, FrameType, HEADER_LENGTH, Hello, Peer, PeerState, Ping,
-    TicketFrame, attach_proof_message,
+    Attached, ControlFrame, DataHeader, Destination, FrameHeader, FrameType, HEADER_LENGTH, Hello, Peer,
+    PeerState, Ping, TicketFrame, attach_proof_message,
 };
+use proto_spec::mesh::{Chain, ChainKind};
 use proto_spec::ticket::{Claims, Role, TicketKind};
-use proto_spec::{AttachSeq, TrafficClass};
+use proto_spec::{AttachSeq, Refusal, TrafficClass};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use sealcast_trust::{BrokerSigner, ticket_hash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
+use crate::health::{Health, State};
+use crate::overlay::{self, Brokers, Overlay};
 use crate::tls::{EXPORTER_ATTACH, Identity, Metered, endpoint_config, provider};
+use hub::{Hub, Port};
 
+mod hub;
+mod mesh;
 mod pki;
 
 /// A node on a port of the kernel's choice.
 struct Node {
     gateway: Arc<Gateway>,
+    overlay: Overlay,
+    health: Arc<Health>,
     address: SocketAddr,
     connector: TlsConnector,
-    broker: BrokerSigner,
+    broker: Arc<BrokerSigner>,
     clock: Clock,
     session: SessionId,
+    /// Ends the overlay's task.
+    _stop: DropGuard,
 }
 
 impl Node {
@@ -37,16 +49,30 @@ impl Node {
         Node::start_with_tap(change, None).await
     }
 
+    /// A mesh of one.
     async fn start_with_tap(change: impl FnOnce(&mut Limits), tap: Option<Tap>) -> Node {
+        let pki = pki::make(Clock::start().now().wall, 1);
+        Node::start_in(&pki, 0, &Arc::default(), change, tap).await
+    }
+
+    async fn start_in(
+        pki: &pki::Pki,
+        index: usize,
+        hub: &Arc<Hub>,
+        change: impl FnOnce(&mut Limits),
+        tap: Option<Tap>,
+    ) -> Node {
         let mut limits = Limits::default();
         change(&mut limits);
         let clock = Clock::start();
-        let pki = pki::make(clock.now().wall);
-        let verifier = Arc::new(ArcSwap::from_pointee(Verifier::new(pki::MESH, [pki.broker_key])));
-        let gateway = Gateway::new(limits, verifier, clock, tap);
+        let files = &pki.nodes[index];
+        // The broker's node knows it by its configuration, the others by what the mesh makes known.
+        let configured = (index == 0).then_some(pki.broker_key);
+        let brokers = Brokers::new(Verifier::new(pki::MESH, configured));
+        let gateway = Gateway::new(limits, brokers.verifier(), clock, tap);
         let identity = Identity {
-            chain: pki.node_chain.clone(),
-            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pki.node_key.clone())),
+            chain: files.chain.clone(),
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(files.key.clone())),
         };
         let acceptor = TlsAcceptor::from(endpoint_config(&identity).unwrap());
         let mut roots = RootCertStore::empty();
@@ -72,13 +98,55 @@ impl Node {
                 });
             }
         });
+        let der = |chain: &[Der]| chain.iter().map(|certificate| certificate.to_vec()).collect::<Vec<_>>();
+        let health = Arc::new(Health::default());
+        health.set(State::Ready);
+        let sealcast_trust::Identity { key, certificate, not_before: issued, not_after: expires, .. } =
+            files.identity.clone();
+        let node = files.number();
+        let signer = sealcast_mesh::Signer { node, key, certificate, issued, expires };
+        let (overlay, driver) = Overlay::prepare(overlay::Parts {
+            config: sealcast_mesh::Config {
+                seeds: (1..=pki.nodes.len()).map(|number| number.to_string()).collect(),
+                addresses: vec![address.to_string()],
+                failure_domain: format!("domain {node}"),
+                ..sealcast_mesh::Config::default()
+            },
+            identity: sealcast_mesh::Identity {
+                node,
+                key,
+                certificate,
+                issued,
+                expires,
+                chain: der(&files.chain),
+            },
+            key: files.signing_key(),
+            incarnation: 1,
+            seed: [index as u8; 32],
+            clock,
+            trust: Arc::new(ArcSwap::from_pointee(pki.trust.clone())),
+            brokers,
+            revoked: overlay::Revoked::default(),
+            gateway: Arc::clone(&gateway),
+            health: Arc::clone(&health),
+            load: None,
+            broker_chain: (index == 0)
+                .then(|| Chain { kind: ChainKind::Broker, certificates: der(&pki.broker_chain) }),
+            journal: None,
+        });
+        hub.join(signer, overlay.inputs(), Arc::clone(&gateway));
+        let stop = CancellationToken::new();
+        tokio::spawn(driver.run(Arc::new(Port { hub: Arc::clone(hub), node }), stop.clone()));
         Node {
             gateway,
+            overlay,
+            health,
             address,
             connector: TlsConnector::from(Arc::new(config)),
-            broker: pki.broker,
+            broker: Arc::clone(&pki.broker),
             clock,
             session: SessionId([3; 16]),
+            _stop: stop.drop_guard(),
         }
     }
 
@@ -155,9 +223,13 @@ impl Endpoint {
     }
 
     async fn present_for(&mut self, value: u16, ticket: &str, seq: u64, exporter: &[u8; 32]) {
+        self.present_as(value, ticket, seq, exporter, false).await;
+    }
+
+    async fn present_as(&mut self, value: u16, ticket: &str, seq: u64, exporter: &[u8; 32], standby: bool) {
         let message = attach_proof_message(exporter, &ticket_hash(ticket), AttachSeq(seq));
         let proof = key(value).sign(&message).to_bytes();
-        let frame = TicketFrame { ticket: ticket.into(), attach_seq: AttachSeq(seq), standby: false, proof };
+        let frame = TicketFrame { ticket: ticket.into(), attach_seq: AttachSeq(seq), standby, proof };
         self.send(&ControlFrame::Ticket(frame)).await;
     }
 
@@ -210,7 +282,9 @@ impl Endpoint {
         loop {
             match self.next().await {
                 Seen::Data(frame) => return frame,
-                Seen::Control(ControlFrame::Presence(_) | ControlFrame::Ready(_)) => {}
+                Seen::Control(
+                    ControlFrame::Presence(_) | ControlFrame::Ready(_) | ControlFrame::PathHint(_),
+                ) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -345,7 +419,7 @@ async fn bad_tickets_are_refused() {
     let node = Node::start(|_| {}).await;
     let good = node.ticket(2, TicketKind::Member);
     let foreign = {
-        let other = pki::make(node.clock.now().wall);
+        let other = pki::make(node.clock.now().wall, 1);
         sealcast_trust::issue(&node.claims(2, TicketKind::Member), &other.broker)
     };
     let expired = {

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use proto_spec::mesh::LoadReport;
 use proto_spec::tombstone::Tombstone;
-use proto_spec::{NodeNumber, SessionId, Timestamp, WallTime, Wire};
+use proto_spec::{NodeNumber, SessionId, WallTime, Wire};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use sealcast_broker::keys;
 use sealcast_broker::{
     Broker, Call, Commit, Decision, Denial, Effect, LimitKind, Limiter, Read, ReadSet, Reply, Request, Seed,
 };
-use sealcast_mesh::{Input, Wired};
 use sealcast_placement::book::Heard;
 use sealcast_placement::{Located, Site};
+use sealcast_trust::tombstone::{self, TombstoneError};
 use sealcast_trust::{BrokerSigner, Verifier};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::gateway::Gateway;
 use crate::health::{Health, State};
 use crate::metrics::Metrics;
-use crate::overlay::LoadSink;
+use crate::overlay::{Brokers, LoadSink};
 use crate::revocations::{OfferError, Revocations};
 use crate::store::sled::SledStore;
 use crate::store::{Outcome, StoreError};
@@ -148,6 +148,7 @@ pub struct Backend {
     topology: TopologyCache,
     peers: Peers,
     revocations: Arc<Revocations>,
+    brokers: Arc<Brokers>,
     verifier: Arc<ArcSwap<Verifier>>,
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
@@ -156,8 +157,6 @@ pub struct Backend {
     rng: Mutex<ChaCha20Rng>,
     facts: NodeFacts,
     placements: Mutex<VecDeque<PlacementRecord>>,
-    /// Reports made so far, and what had been forwarded when.
-    reported: Mutex<(u64, Timestamp, u64)>,
 }
 
 /// The broker in this node, with its store and what belongs to them.
@@ -190,8 +189,8 @@ pub struct Parts {
     pub mesh: Arc<dyn MeshAccess>,
     /// What the mesh CA has taken back.
     pub revocations: Arc<Revocations>,
-    /// The brokers whose tickets and tombstones are accepted; shared with the gateway, swapped when they change.
-    pub verifier: Arc<ArcSwap<Verifier>>,
+    /// The brokers whose tickets and tombstones are accepted.
+    pub brokers: Arc<Brokers>,
     /// Where tombstones go.
     pub gateway: Arc<Gateway>,
     /// Counters.
@@ -212,8 +211,9 @@ impl Backend {
     /// # Errors
     /// When Argon2 cannot run at all, or the store cannot be read.
     pub async fn start(parts: Parts) -> Result<Backend, Fault> {
-        let Parts { broker, mesh, revocations, verifier, gateway, metrics, health, clock, mut rng, facts } =
+        let Parts { broker, mesh, revocations, brokers, gateway, metrics, health, clock, mut rng, facts } =
             parts;
+        let verifier = brokers.verifier();
         let broker = match broker {
             None => None,
             Some(parts) => Some(Embedded::start(parts, Verifier::clone(&verifier.load()), &mut rng).await?),
@@ -224,6 +224,7 @@ impl Backend {
             mesh,
             topology: TopologyCache::default(),
             revocations,
+            brokers,
             verifier,
             gateway,
             metrics,
@@ -232,9 +233,8 @@ impl Backend {
             rng: Mutex::new(rng),
             facts,
             placements: Mutex::default(),
-            reported: Mutex::default(),
         };
-        backend.apply_revocations();
+        backend.refresh_verifier();
         backend.refresh_sites();
         backend.bury_again().await?;
         Ok(backend)
@@ -256,22 +256,7 @@ impl Backend {
             let page = self.tombstones_after(after).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
-            page.iter().for_each(|(_, bytes)| drop(self.bury(bytes)));
-        }
-    }
-
-    /// Tells the overlay of the same, once it runs: the process may have ended between a commit and telling it.
-    pub(super) async fn tell_tombstones(&self) -> Result<(), Fault> {
-        let mut after = None;
-        loop {
-            let page = self.tombstones_after(after).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
-            for (_, bytes) in page {
-                if let Ok(tombstone) = Tombstone::from_bytes(&bytes) {
-                    self.mesh.order(Input::Tombstone(Wired(tombstone))).await;
-                }
-            }
+            page.iter().for_each(|(_, bytes)| self.bury(bytes));
         }
     }
 
@@ -365,54 +350,20 @@ impl Backend {
             .map_err(|error| Fault::NodeUnreachable(node, error.to_string()))
     }
 
-    /// This node's load, for the overlay to report and for its own broker.
-    pub fn own_load(&self) -> LoadReport {
-        let status = self.gateway.status();
-        let now = self.clock.now().mono;
-        let forwarded: u64 = status.traffic.iter().map(|class| class.bytes_out).sum();
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, at, before) = *reported;
-        let elapsed_ms = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX).max(1);
-        *reported = (count + 1, now, forwarded);
-        LoadReport {
-            sequence: count + 1,
-            attachments: u32::try_from(status.attachments).unwrap_or(u32::MAX),
-            capacity: u32::try_from(status.attachments_max).unwrap_or(u32::MAX),
-            queue_bytes: status.queue_bytes,
-            forwarded_bytes: forwarded.saturating_sub(before).saturating_mul(1_000) / elapsed_ms,
-            full: status.attachments >= status.attachments_max,
-        }
-    }
-
     /// Puts a list in force here and tells the overlay, if it is newer than the one that is \[REV-4\].
     ///
     /// # Errors
     /// [`OfferError`].
     pub async fn revoke(&self, list: &[u8]) -> Result<bool, OfferError> {
         let Some(in_force) = self.revocations.offer(list)? else { return Ok(false) };
-        self.apply_revocations();
+        self.brokers.revoke(&in_force.list.revoked());
+        self.refresh_verifier();
         self.mesh.order(in_force.input()).await;
         Ok(true)
     }
 
-    /// The same for a list that the overlay has learnt: it knows already, so it is not told.
-    ///
-    /// # Errors
-    /// [`OfferError`].
-    pub fn learn_revocations(&self, list: &[u8]) -> Result<bool, OfferError> {
-        let newer = self.revocations.offer(list)?.is_some();
-        if newer {
-            self.apply_revocations();
-        }
-        Ok(newer)
-    }
-
-    /// Tickets and tombstones of revoked brokers hold no longer.
-    fn apply_revocations(&self) {
-        let revoked = self.revocations.revoked();
-        if !revoked.is_empty() {
-            self.verifier.rcu(|verifier| Verifier::clone(verifier).without(&revoked));
-        }
+    /// Tickets and tombstones of revoked brokers hold no longer, those of brokers that were learnt do.
+    fn refresh_verifier(&self) {
         if let Some(broker) = &self.broker {
             let verifier = Verifier::clone(&self.verifier.load());
             broker.core.write().unwrap_or_else(PoisonError::into_inner).set_verifier(verifier);
@@ -543,7 +494,7 @@ impl Backend {
                 if self.health.state() == State::StoreFailed {
                     self.health.set(State::Ready);
                 }
-                self.carry_out(effects).await;
+                self.carry_out(effects);
                 broker.commits.send_modify(|count| *count += 1);
                 Ok(Some(reply))
             }
@@ -586,14 +537,10 @@ impl Backend {
         Err(Fault::Bug)
     }
 
-    async fn carry_out(&self, effects: Vec<Effect>) {
+    fn carry_out(&self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Tombstone(bytes) => {
-                    if let Some(tombstone) = self.bury(&bytes) {
-                        self.mesh.order(Input::Tombstone(Wired(tombstone))).await;
-                    }
-                }
+                Effect::Tombstone(bytes) => self.bury(&bytes),
                 Effect::Placed { session, located } => self.note_placement(session, *located),
             }
         }
@@ -611,25 +558,20 @@ impl Backend {
         placements.push_back(PlacementRecord { time: now.wall, session: Some(session), located });
     }
 
-    /// Tells this node's gateway of an end; returns what others are to be told.
-    fn bury(&self, bytes: &[u8]) -> Option<Tombstone> {
-        match sealcast_trust::tombstone::verify(bytes, &self.verifier.load(), self.clock.now().wall) {
-            Ok(body) => {
-                self.gateway.tombstone(&body);
-                Tombstone::from_bytes(bytes).ok()
-            }
+    /// Tells the gateway of an end, and through it the mesh.
+    fn bury(&self, bytes: &[u8]) {
+        let verified = tombstone::verify(bytes, &self.verifier.load(), self.clock.now().wall);
+        match verified.and_then(|_| Tombstone::from_bytes(bytes).map_err(|_| TombstoneError::Malformed)) {
+            Ok(tombstone) => self.gateway.bury(tombstone),
             // One that a broker's earlier key signed cannot be checked any more; its tickets cannot either.
-            Err(error) => {
-                tracing::warn!(%error, "a stored tombstone does not hold and is passed over");
-                None
-            }
+            Err(error) => tracing::warn!(%error, "a stored tombstone does not hold and is passed over"),
         }
     }
 
     /// One round of looking after the store.
     pub(super) async fn keep_house(self: &Arc<Self>) {
         let Some(broker) = &self.broker else { return };
-        self.apply_revocations();
+        self.refresh_verifier();
         self.refresh_sites();
         // A disk that was full may have room again: a commit of nothing finds out.
         if self.health.state() == State::StoreFailed
@@ -654,7 +596,7 @@ impl Backend {
     fn refresh_sites(&self) {
         let Some(broker) = &self.broker else { return };
         let topology = self.topology();
-        let load = self.own_load();
+        let load = self.gateway.load(0, 0).0;
         let own = Site {
             node: self.facts.number,
             host: self.facts.host.clone(),

@@ -13,17 +13,18 @@ mod greet;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use proto_spec::trunk::TrunkRefusal;
-use proto_spec::{NodeNumber, Wire};
-use sealcast_mesh::Input;
+use futures::AsyncWrite;
+use libp2p::swarm::Stream;
+use proto_spec::NodeNumber;
+use proto_spec::trunk::{TrunkFrame, TrunkRefusal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::behaviour::Met;
 use super::config::{HELLO_TIME, LAST_WORDS};
 use super::handler::Streams;
-use super::hub::{Hub, Neighbor};
+use super::hub::Hub;
 use super::protocol::{FrameReader, FrameWriter, ReadError};
 use super::refusals::Source;
 use super::swarm::Order;
@@ -70,34 +71,39 @@ impl From<ReadError> for End {
 /// Runs a trunk to its end, then has its control connection closed.
 pub(super) async fn serve(hub: Arc<Hub>, met: Met) {
     let (connection, node) = (met.connection, met.peer.number);
-    match open(&hub, met).await {
-        Err(End::Ours(reason)) => hub.refusals.refused(Source::Node(node), reason),
-        Err(End::Theirs(reason)) => hub.refusals.refused_by(Source::Node(node), Some(reason)),
-        Err(End::Broken(error)) => tracing::debug!(%node, %error, "a control connection ended at its start"),
-        Ok((neighbor, end, was_up)) => report(&hub, &neighbor, &end, was_up),
-    }
+    let (end, was_up) = match open(&hub, met).await {
+        Ok(opened) => run(&hub, opened).await,
+        Err(end) => (end, false),
+    };
+    report(&hub, node, &end, was_up);
     // The owner ends with the node; nothing is left to close then.
     let _ = hub.orders.send(Order::Ended(connection)).await;
 }
 
-fn report(hub: &Hub, neighbor: &Neighbor, end: &End, was_up: bool) {
-    let (node, source) = (neighbor.number(), Source::Node(neighbor.number()));
+fn report(hub: &Hub, node: NodeNumber, end: &End, was_up: bool) {
     if was_up {
         hub.metrics.trunk_ended(end.label());
         tracing::info!(%node, reason = end.label(), "trunk down");
         return;
     }
     match end {
-        End::Ours(reason) => hub.refusals.refused(source, *reason),
-        End::Theirs(reason) => hub.refusals.refused_by(source, Some(*reason)),
+        End::Ours(reason) => hub.refusals.refused(Source::Node(node), *reason),
+        End::Theirs(reason) => hub.refusals.refused_by(Source::Node(node), Some(*reason)),
         End::Broken(error) => tracing::debug!(%node, %error, "a trunk ended before it was up"),
     }
 }
 
-/// Until the claim is made errors are the connection's; from then on they are the trunk's.
-async fn open(hub: &Arc<Hub>, met: Met) -> Result<(Arc<Neighbor>, End, bool), End> {
+/// A trunk after the hellos, with its streams.
+struct Opened {
+    greeted: Greeted,
+    reader: FrameReader<Stream>,
+    writer: FrameWriter<Stream>,
+}
+
+/// Up to the hellos.
+async fn open(hub: &Arc<Hub>, met: Met) -> Result<Opened, End> {
     let Met { peer, address, dialled, streams, .. } = met;
-    let deadline = tokio::time::Instant::now() + HELLO_TIME;
+    let deadline = Instant::now() + HELLO_TIME;
     let Streams { incoming, outgoing } = match tokio::time::timeout_at(deadline, streams).await {
         Ok(Ok(streams)) => streams,
         Ok(Err(_)) => return Err(End::Broken("no streams".into())),
@@ -105,48 +111,42 @@ async fn open(hub: &Arc<Hub>, met: Met) -> Result<(Arc<Neighbor>, End, bool), En
     };
     let (mut reader, mut writer) = (FrameReader::new(incoming), FrameWriter::new(outgoing));
     let greeting = greet::greet(hub, peer, address, dialled, &mut reader, &mut writer);
-    let greeted = match tokio::time::timeout_at(deadline, greeting).await {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(end)) => {
+    let greeted = tokio::time::timeout_at(deadline, greeting).await;
+    match greeted.unwrap_or(Err(End::Ours(TrunkRefusal::TooSlow))) {
+        Ok(greeted) => Ok(Opened { greeted, reader, writer }),
+        Err(end) => {
             if let End::Ours(reason) = end {
                 last_word(&mut writer, reason).await;
             }
-            return Err(end);
+            Err(end)
         }
-        Err(_) => return Err(End::Ours(TrunkRefusal::TooSlow)),
-    };
-    let Greeted { neighbor, ends, hello, met_at, turn } = greeted;
+    }
+}
 
+/// From the hellos to the end; says why it ended, and whether its link was up.
+async fn run(hub: &Arc<Hub>, opened: Opened) -> (End, bool) {
+    let Opened { greeted: Greeted { neighbor, ends, hello, met_at, turn }, mut reader, writer } = opened;
     let (say, said) = mpsc::channel(SAY_MAX);
     let echo = write::Echo::default();
     let mut linked = Linked::new(hub, &neighbor, turn);
-    let end = {
-        let writing = write::run(hub, &neighbor, writer, &echo, said, ends.messages);
-        let mut writing = std::pin::pin!(writing);
-        let conduct = Conduct { hub, neighbor: &neighbor, echo: &echo, say: say.clone(), hello, met_at };
-        let end = tokio::select! {
-            end = conduct.run(&mut reader, ends.arrival, &mut linked) => end,
-            error = &mut writing => {
-                linked.end().await;
-                hub.forget(&neighbor);
-                let error = error.err().map_or_else(String::new, |error| error.to_string());
-                return Ok((neighbor, End::Broken(error), linked.was_up()));
-            }
-        };
-        // First what others go by, then the last word.
-        linked.end().await;
-        if let End::Ours(reason) = end {
-            let _ = say.try_send(Say::Close(reason));
-            let _ = tokio::time::timeout(LAST_WORDS, writing).await;
-        }
-        end
+    let mut writing = std::pin::pin!(write::run(hub, &neighbor, writer, &echo, said, ends.messages));
+    let conduct = Conduct { hub, neighbor: &neighbor, echo: &echo, say: say.clone(), hello, met_at };
+    let end = tokio::select! {
+        end = conduct.run(&mut reader, ends.arrival, &mut linked) => end,
+        error = &mut writing => End::Broken(error.err().map_or_else(String::new, |error| error.to_string())),
     };
+    // First what others go by, then the last word. Who broke off is told nothing.
+    linked.end().await;
+    if let End::Ours(reason) = end {
+        let _ = say.try_send(Say::Close(reason));
+        let _ = tokio::time::timeout(LAST_WORDS, writing).await;
+    }
     hub.forget(&neighbor);
-    Ok((neighbor, end, linked.was_up()))
+    (end, linked.was_up())
 }
 
-async fn last_word<S: futures::AsyncWrite + Unpin>(writer: &mut FrameWriter<S>, reason: TrunkRefusal) {
-    writer.push(&proto_spec::trunk::TrunkFrame::Close(reason));
+async fn last_word<S: AsyncWrite + Unpin>(writer: &mut FrameWriter<S>, reason: TrunkRefusal) {
+    writer.push(&TrunkFrame::Close(reason));
     let said = async {
         writer.flush().await?;
         writer.close().await

@@ -41,6 +41,16 @@ pub(crate) struct Found {
     pub(crate) leaked: Vec<String>,
 }
 
+impl Found {
+    /// Together with what was found elsewhere.
+    pub(crate) fn and(mut self, other: Found) -> Found {
+        self.bytes += other.bytes;
+        self.planted += other.planted;
+        self.leaked.extend(other.leaked);
+        self
+    }
+}
+
 impl Canaries {
     pub(crate) fn draw() -> anyhow::Result<Canaries> {
         let mut random = [0u8; 24];
@@ -92,7 +102,7 @@ impl Canaries {
         Ok(hasher.finalize())
     }
 
-    /// Searches what the node saw, for the mark in the clear and for every secret.
+    /// Searches what a node saw, for the mark in the clear and for every secret.
     pub(crate) fn search(&self, tap: &Path, codes: &[&str]) -> anyhow::Result<Found> {
         File::open(tap)
             .and_then(|mut tap| self.search_for(self.planted.as_bytes(), &mut tap, codes))

@@ -16,66 +16,85 @@ use super::{STEP, program};
 pub(crate) struct Node<'a> {
     hub: &'a Hub,
     home: PathBuf,
+    /// The mesh's folder, which all nodes share.
+    state: PathBuf,
+    number: u16,
     process: std::cell::RefCell<Process<'a>>,
     /// The invite it wrote.
     pub(crate) invite: PathBuf,
-    /// The provider's e-mail address.
-    pub(crate) account: String,
-    password: String,
+    /// The administrators' socket.
+    pub(crate) admin_socket: PathBuf,
+    /// The provider's e-mail address and password, at the first node.
+    account: Option<(String, String)>,
     port: u16,
+    trunk_port: u16,
 }
 
 impl<'a> Node<'a> {
-    /// Starts the node on a port that the system picks, and waits until it is ready.
+    /// Starts the first node on a port that the system picks, and waits until it is ready. `log_level` is that of its
+    /// log, `relayd-1.log` in the folder.
     pub(crate) fn start(
-        hub: &'a Hub,
-        programs: &Programs,
-        folder: &Path,
-        tap: &Path,
-    ) -> anyhow::Result<Node<'a>> {
-        Node::start_with(hub, programs, folder, tap, "warn")
-    }
-
-    /// The same, with a level for its log, which is `relayd.log` in the folder.
-    pub(crate) fn start_with(
         hub: &'a Hub,
         programs: &Programs,
         folder: &Path,
         tap: &Path,
         log_level: &str,
     ) -> anyhow::Result<Node<'a>> {
-        let home = folder.join("node");
+        Node::start_numbered(hub, programs, folder, 1, tap, log_level)
+    }
+
+    /// The same for any node of the mesh; the first has to be there.
+    pub(crate) fn start_numbered(
+        hub: &'a Hub,
+        programs: &Programs,
+        folder: &Path,
+        number: u16,
+        tap: &Path,
+        log_level: &str,
+    ) -> anyhow::Result<Node<'a>> {
+        let home = folder.join(format!("node-{number}"));
         fs::create_dir(&home)?;
-        let mut command = program(&programs.relayd, &home);
-        command
-            .args(["dev", "--json", "--log-level", log_level, "--port", "0", "--state"])
-            .arg(home.join("state"))
-            .arg("--tap")
-            .arg(tap);
-        let (process, ready) = launch(hub, command, folder.join("relayd.log"))?;
-        let text = |name: &str| {
-            ready[name]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("relayd's ready line lacks {name}: {ready}"))
+        let state = folder.join("mesh");
+        let mut command = dev(programs, &home, &state, number, [0, 0]);
+        command.args(["--log-level", log_level]).arg("--tap").arg(tap);
+        let (process, ready) = launch(hub, command, folder.join(format!("relayd-{number}.log")))?;
+        let text = |value: &Value, name: &str| {
+            value.as_str().map(str::to_owned).with_context(|| format!("relayd's ready line lacks {name}: {ready}"))
+        };
+        let account = match number {
+            1 => Some((text(&ready["account"], "account")?, text(&ready["password"], "password")?)),
+            _ => None,
         };
         let port = ready["ports"][0].as_u64().and_then(|port| u16::try_from(port).ok());
+        let trunk = ready["trunk"].as_str().and_then(|trunk| trunk.rsplit_once(':')?.1.parse().ok());
         Ok(Node {
-            invite: PathBuf::from(text("invite")?),
-            account: text("account")?,
-            password: text("password")?,
+            invite: PathBuf::from(text(&ready["invite"], "invite")?),
+            admin_socket: PathBuf::from(text(&ready["admin_socket"], "admin_socket")?),
+            account,
             port: port.with_context(|| format!("relayd's ready line lacks its port: {ready}"))?,
+            trunk_port: trunk.with_context(|| format!("relayd's ready line lacks its trunk: {ready}"))?,
             process: std::cell::RefCell::new(process),
+            number,
             hub,
             home,
+            state,
         })
     }
 
     /// Ends it politely.
     pub(crate) fn stop(&self) -> anyhow::Result<()> {
-        let mut process = self.process.borrow_mut();
-        process.terminate();
-        process.wait_success(STEP)
+        self.terminate();
+        self.wait_stopped()
+    }
+
+    /// Asks it to go out of service and end.
+    pub(crate) fn terminate(&self) {
+        self.process.borrow().terminate();
+    }
+
+    /// Until it has ended, as asked.
+    pub(crate) fn wait_stopped(&self) -> anyhow::Result<()> {
+        self.process.borrow_mut().wait_success(STEP)
     }
 
     /// Kills it as a power cut would.
@@ -83,12 +102,12 @@ impl<'a> Node<'a> {
         self.process.borrow_mut().kill()
     }
 
-    /// Starts it anew where it was: on its state and its port, with a log of its own.
-    pub(crate) fn start_again(&self, programs: &Programs) -> anyhow::Result<()> {
-        let mut command = program(&programs.relayd, &self.home);
-        command
-            .args(["dev", "--json", "--port", &self.port.to_string(), "--state"])
-            .arg(self.home.join("state"));
+    /// Starts it anew where it was: on its state and its ports, with a log of its own.
+    pub(crate) fn start_again(&self, programs: &Programs, tap: Option<&Path>) -> anyhow::Result<()> {
+        let mut command = dev(programs, &self.home, &self.state, self.number, [self.port, self.trunk_port]);
+        if let Some(tap) = tap {
+            command.arg("--tap").arg(tap);
+        }
         let (process, _) = launch(self.hub, command, self.home.join("relayd-again.log"))?;
         *self.process.borrow_mut() = process;
         Ok(())
@@ -98,6 +117,30 @@ impl<'a> Node<'a> {
     pub(crate) fn id(&self) -> u32 {
         self.process.borrow().id()
     }
+
+    /// The provider's e-mail address; of the first node alone.
+    pub(crate) fn account(&self) -> &str {
+        self.account.as_ref().map_or("", |(account, _)| account)
+    }
+
+    /// Where endpoints reach it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// `relayd dev` for one node, with ports for endpoints and for other nodes.
+fn dev(
+    programs: &Programs,
+    home: &Path,
+    state: &Path,
+    number: u16,
+    [port, trunk_port]: [u16; 2],
+) -> std::process::Command {
+    let mut command = program(&programs.relayd, home);
+    command.args(["dev", "--json", "--node", &number.to_string(), "--port", &port.to_string()]);
+    command.args(["--trunk-port", &trunk_port.to_string(), "--state"]).arg(state);
+    command
 }
 
 /// A started relayd, and the line in which it says that it is ready.
@@ -125,67 +168,75 @@ impl<'a> Party<'a, '_> {
     /// Logs in at this person's computer.
     pub(crate) fn log_in(&self, who: &str) -> anyhow::Result<()> {
         let mut command = self.sealcast(who)?;
-        command.args(["login", &self.node.account, "--password-stdin"]);
+        let (account, password) = self.node.account.as_ref().context("this node has no account")?;
+        command.args(["login", account, "--password-stdin"]);
         let mut process =
             self.hub.start("sealcast login", command, self.folder.join(format!("{who}-login.log")))?;
-        process.line(&self.node.password)?;
+        process.line(password)?;
         process.close_input();
         process.wait_success(STEP)
     }
 
     /// Opens a session.
     pub(crate) fn host(&self, who: &str, name: &str) -> anyhow::Result<Person<'a>> {
-        self.begin(who, name, "host", "all", None)
+        self.begin(Start { who, name, verb: "host", accept: "all", code: None, at: None })
+    }
+
+    /// Opens one, attached to this node first.
+    pub(crate) fn host_at(&self, node: &Node<'_>, who: &str, name: &str) -> anyhow::Result<Person<'a>> {
+        self.begin(Start { who, name, verb: "host", accept: "all", code: None, at: Some(node.address()) })
     }
 
     /// Opens one in which nobody is admitted unless the host says so.
     pub(crate) fn host_asking(&self, who: &str, name: &str) -> anyhow::Result<Person<'a>> {
-        self.begin(who, name, "host", "files", None)
+        self.begin(Start { who, name, verb: "host", accept: "files", code: None, at: None })
     }
 
     /// Joins one. The code goes in by the first line, not by the list of processes.
     pub(crate) fn join(&self, who: &str, name: &str, code: &str) -> anyhow::Result<Person<'a>> {
-        self.begin(who, name, "join", "all", Some(code))
+        self.begin(Start { who, name, verb: "join", accept: "all", code: Some(code), at: None })
+    }
+
+    /// Joins one, attached to this node first.
+    pub(crate) fn join_at(
+        &self,
+        node: &Node<'_>,
+        who: &str,
+        name: &str,
+        code: &str,
+    ) -> anyhow::Result<Person<'a>> {
+        let at = Some(node.address());
+        self.begin(Start { who, name, verb: "join", accept: "all", code: Some(code), at })
     }
 
     /// Tries to join one, whatever comes of it.
     pub(crate) fn try_join(&self, who: &str, name: &str, code: &str) -> anyhow::Result<Person<'a>> {
-        self.open(who, name, "join", "all", Some(code))
+        self.open(&Start { who, name, verb: "join", accept: "all", code: Some(code), at: None })
     }
 
-    fn begin(
-        &self,
-        who: &str,
-        name: &str,
-        verb: &str,
-        accept: &str,
-        code: Option<&str>,
-    ) -> anyhow::Result<Person<'a>> {
-        let mut person = self.open(who, name, verb, accept, code)?;
+    fn begin(&self, start: Start<'_>) -> anyhow::Result<Person<'a>> {
+        let mut person = self.open(&start)?;
         let session = person.wait(STEP, "the session", |event| event["event"] == "session")?;
         person.number = session["number"].as_u64().context("a session without a number")?;
         Ok(person)
     }
 
-    fn open(
-        &self,
-        who: &str,
-        name: &str,
-        verb: &str,
-        accept: &str,
-        code: Option<&str>,
-    ) -> anyhow::Result<Person<'a>> {
+    fn open(&self, start: &Start<'_>) -> anyhow::Result<Person<'a>> {
+        let Start { who, name, verb, accept, .. } = start;
         let mut command = self.sealcast(who)?;
         let downloads = self.folder.join(who).join("downloads");
         fs::create_dir_all(&downloads)?;
         command.args([verb, "--json", "--accept", accept, "--name", name, "--download-dir"]).arg(downloads);
+        if let Some(address) = &start.at {
+            command.args(["--node", address]);
+        }
         let process = self.hub.start(
             &format!("sealcast {verb} ({name})"),
             command,
             self.folder.join(format!("{who}.log")),
         )?;
-        let mut person = Person { process, name: name.to_owned(), number: 0, seen: Vec::new() };
-        if let Some(code) = code {
+        let mut person = Person { process, name: (*name).to_owned(), number: 0, seen: Vec::new() };
+        if let Some(code) = start.code {
             person.line(code)?;
         }
         Ok(person)
@@ -198,6 +249,17 @@ impl<'a> Party<'a, '_> {
         command.arg("--invite").arg(&self.node.invite).args(["--software", &self.software]);
         Ok(command)
     }
+}
+
+/// How somebody begins.
+struct Start<'s> {
+    who: &'s str,
+    name: &'s str,
+    verb: &'s str,
+    accept: &'s str,
+    code: Option<&'s str>,
+    /// The node to attach to first, instead of where the broker says.
+    at: Option<String>,
 }
 
 /// Somebody in the session.

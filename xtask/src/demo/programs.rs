@@ -11,30 +11,30 @@ use anyhow::{Context, ensure};
 pub(crate) struct Programs {
     pub(crate) relayd: PathBuf,
     pub(crate) sealcast: PathBuf,
+    pub(crate) relayctl: PathBuf,
 }
 
-/// Builds both; cargo tells its progress itself.
+/// Builds all; cargo tells its progress itself.
 pub(crate) fn build() -> anyhow::Result<Programs> {
-    build_both(&["--release"])
+    build_all(&["--release"])
 }
 
-/// Builds both as the tests are built.
+/// Builds all as the tests are built.
 pub(crate) fn build_debug() -> anyhow::Result<Programs> {
-    build_both(&[])
+    build_all(&[])
 }
 
 /// The same with `sealcast` for the classic suite; where cargo leaves it until its next build.
 pub(crate) fn build_debug_classic() -> anyhow::Result<Programs> {
-    build_both(&["--features", "sealcast/classic"])
+    build_all(&["--features", "sealcast/classic"])
 }
 
-fn build_both(how: &[&str]) -> anyhow::Result<Programs> {
-    let both = ["--package", "relayd", "--package", "sealcast", "--bin", "relayd", "--bin", "sealcast"];
-    let mut built = build_with(&[how, &both].concat())?;
-    Ok(Programs {
-        relayd: built.remove("relayd").context("cargo built no relayd")?,
-        sealcast: built.remove("sealcast").context("cargo built no sealcast")?,
-    })
+fn build_all(how: &[&str]) -> anyhow::Result<Programs> {
+    const NAMES: [&str; 3] = ["relayd", "sealcast", "relayctl"];
+    let packages = NAMES.iter().flat_map(|name| ["--package", name, "--bin", name]);
+    let mut built = build_with(&how.iter().copied().chain(packages).collect::<Vec<_>>())?;
+    let mut take = |name: &str| built.remove(name).with_context(|| format!("cargo built no {name}"));
+    Ok(Programs { relayd: take("relayd")?, sealcast: take("sealcast")?, relayctl: take("relayctl")? })
 }
 
 /// The programs that were built, by name: wherever cargo has its target folder.

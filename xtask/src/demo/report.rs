@@ -9,6 +9,8 @@ pub(super) struct Report {
     started: Instant,
     step_started: Instant,
     transfers: Vec<Transfer>,
+    gaps: Vec<(String, u64, String)>,
+    picture: String,
     found: Option<Found>,
 }
 
@@ -26,7 +28,7 @@ pub(super) struct Transfer {
 
 impl Report {
     pub(super) fn new(started: Instant) -> Report {
-        Report { started, step_started: Instant::now(), transfers: Vec::new(), found: None }
+        Report { started, step_started: Instant::now(), transfers: Vec::new(), gaps: Vec::new(), picture: String::new(), found: None }
     }
 
     /// A step is done.
@@ -47,10 +49,27 @@ impl Report {
         self.transfers.push(transfer);
     }
 
+    /// Something happened to somebody's node, and this event told of being back.
+    pub(super) fn gap(&mut self, what: &str, event: &serde_json::Value) {
+        let gap_ms = event["gap_ms"].as_u64().unwrap_or_default();
+        let how = match event["how"].as_str() {
+            Some("standby") => "the standby took over",
+            Some("moved") => "moved to another node first",
+            _ => "attached anew",
+        };
+        self.step(&format!("{what} in the middle of the file: {how}, {gap_ms} ms"));
+        self.gaps.push((what.to_owned(), gap_ms, how.to_owned()));
+    }
+
+    /// The mesh, drawn.
+    pub(super) fn picture(&mut self, picture: String) {
+        self.picture = picture;
+    }
+
     /// The search is over, and found what it should.
     pub(super) fn search(&mut self, found: Found) {
         self.step(&format!(
-            "searched {} MiB that the node saw after TLS: the mark in the clear {} times, of {} secrets none",
+            "searched {} MiB that the nodes saw after TLS: the mark in the clear {} times, of {} secrets none",
             found.bytes >> 20,
             found.planted,
             found.secrets
@@ -73,8 +92,12 @@ impl Report {
                 rate(transfer.streamed)
             );
         }
+        for (what, gap_ms, how) in &self.gaps {
+            println!("{what}: {how}; cut off for {gap_ms} ms, nothing lost.");
+        }
+        println!("\nThe mesh at the end:\n\n{}", self.picture);
         if let Some(found) = &self.found {
-            println!("Seen by the node: {} MiB, nothing of it readable.", found.bytes >> 20);
+            println!("Seen by the nodes: {} MiB, nothing of it readable.", found.bytes >> 20);
         }
         println!("All of it in {:.1} s.", self.started.elapsed().as_secs_f64());
     }

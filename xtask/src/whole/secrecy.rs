@@ -43,7 +43,7 @@ pub(super) fn nothing_to_see(stage: &Stage<'_>) -> anyhow::Result<()> {
 
     search_state(stage, &node, &codes)?;
     // What must be there: the log is written at all, and at this level.
-    search_file(stage, &stage.folder.join("relayd.log"), b"DEBUG", &codes)?;
+    search_file(stage, &stage.folder.join("relayd-1.log"), b"DEBUG", &codes)?;
     let tap = stage.canaries.search(&stage.tap(), &codes)?;
     ensure!(tap.bytes > FILE_BYTES, "the tap holds {} bytes only: it has not seen the file", tap.bytes);
     ensure!(tap.planted > 0, "the tap's search does not find the mark in the clear");
@@ -54,7 +54,7 @@ pub(super) fn nothing_to_see(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// All of the live node's memory that can be read.
 fn search_memory(stage: &Stage<'_>, node: &Node<'_>, codes: &[&str]) -> anyhow::Result<()> {
     let mut memory = Memory::of(node.id()).context("the node's memory cannot be read")?;
-    let found = stage.canaries.search_for(node.account.as_bytes(), &mut memory, codes)?;
+    let found = stage.canaries.search_for(node.account().as_bytes(), &mut memory, codes)?;
     ensure!(found.bytes > MEMORY_BYTES_MIN, "only {} bytes of the node's memory were read", found.bytes);
     ensure!(
         found.planted > 0,
@@ -67,7 +67,7 @@ fn search_memory(stage: &Stage<'_>, node: &Node<'_>, codes: &[&str]) -> anyhow::
 /// Each file of the node's state; the account's address is in one of them at least.
 fn search_state(stage: &Stage<'_>, node: &Node<'_>, codes: &[&str]) -> anyhow::Result<()> {
     let mut planted = 0;
-    let mut folders = vec![stage.folder.join("node")];
+    let mut folders = vec![stage.folder.join("node-1"), stage.folder.join("mesh")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -76,7 +76,7 @@ fn search_state(stage: &Stage<'_>, node: &Node<'_>, codes: &[&str]) -> anyhow::R
                 folders.push(entry.path());
             } else if kind.is_file() {
                 let mut file = File::open(entry.path())?;
-                let found = stage.canaries.search_for(node.account.as_bytes(), &mut file, codes)?;
+                let found = stage.canaries.search_for(node.account().as_bytes(), &mut file, codes)?;
                 planted += found.planted;
                 ensure!(
                     found.leaked.is_empty(),

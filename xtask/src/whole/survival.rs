@@ -29,7 +29,7 @@ pub(super) fn node_killed(stage: &Stage<'_>) -> anyhow::Result<()> {
     ensure!(fs::metadata(&partial)?.len() < FILE_BYTES, "nothing of the file was left to send");
     // Said while there is no node; it waits.
     ada.line("/say meanwhile, from Ada")?;
-    node.start_again(stage.programs)?;
+    node.start_again(stage.programs, None)?;
     for person in [&mut ada, &mut bob] {
         person.wait(FILE_STEP, "being back", |event| event["event"] == "reattached")?;
     }

@@ -68,8 +68,9 @@ fn tests_start(text: &str) -> usize {
 fn excused() -> BTreeMap<String, String> {
     let text = fs::read_to_string(super::workspace().join("proto-spec/spec/exceptions.toml")).unwrap();
     let value: toml::Table = text.parse().unwrap();
-    let rows = value["clause"].as_array().unwrap();
-    rows.iter()
+    let rows = value.get("clause").map(|rows| rows.as_array().unwrap().as_slice());
+    rows.unwrap_or_default()
+        .iter()
         .map(|row| (row["id"].as_str().unwrap().to_owned(), row["reason"].as_str().unwrap().to_owned()))
         .collect()
 }

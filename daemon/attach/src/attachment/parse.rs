@@ -5,7 +5,7 @@ use proto_spec::frame::{DataHeader, Destination, FrameHeader, FrameType, HEADER_
 use proto_spec::{Now, Refusal};
 use smallvec::SmallVec;
 
-use super::{Attachment, Output, allowed};
+use super::{Attachment, Output, State, allowed};
 use crate::config::RUN_LENGTH_MAX;
 use crate::run::{Forward, Run};
 
@@ -41,7 +41,11 @@ impl Open {
 impl Attachment {
     /// Takes whole frames from the front of `buffer` until one needs an answer first.
     pub(super) fn parse(&mut self, now: Now, buffer: &mut BytesMut) -> Result<(), Refusal> {
-        if self.close.is_some() || self.is_waiting() {
+        if self.state == State::Leaving {
+            // Nothing counts behind a goodbye.
+            buffer.clear();
+        }
+        if self.close.is_some() || self.is_waiting() || buffer.is_empty() {
             return Ok(());
         }
         let mut runs = Opens::new();

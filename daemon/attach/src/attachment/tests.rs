@@ -42,6 +42,8 @@ struct Harness {
     sent: Vec<ControlFrame>,
     forwarded: Vec<Forward>,
     verdict: Result<Claims, Refusal>,
+    /// What the registry says to a goodbye.
+    grace: Option<Duration>,
 }
 
 impl Harness {
@@ -58,6 +60,7 @@ impl Harness {
             sent: Vec::new(),
             forwarded: Vec::new(),
             verdict: Ok(claims(TicketKind::Member)),
+            grace: None,
         }
     }
 
@@ -97,6 +100,7 @@ impl Harness {
                     self.core.handle_joined(now, request.claims, Ok((Vec::new(), Vec::new())));
                 }
                 Output::Activate(seq) => self.core.handle_activated(seq, Ok(())),
+                Output::Detach => self.core.handle_detached(now, self.grace),
                 Output::Forward(forward) => self.forwarded.push(forward),
             }
         }
@@ -145,14 +149,19 @@ fn data(sender: u16, class: TrafficClass, destination: Destination, length: usiz
     out
 }
 
-/// [ATT-1] [ATT-6]: hello, ticket, attached, ready, credit of every class.
+/// [ATT-1] [ATT-6]: hello, ticket, attached, credit of every class, and ready when the session's nodes know.
 #[test]
 fn admission_in_order() {
-    let harness = Harness::member();
+    let mut harness = Harness::member();
     assert!(matches!(harness.sent[0], ControlFrame::Hello(_)));
     let ControlFrame::Attached(attached) = &harness.sent[1] else { panic!("{:?}", harness.sent) };
     assert_eq!((attached.number, attached.attach_seq, attached.ping_ms), (number(2), AttachSeq(1), 15_000));
-    assert_eq!(harness.sent[2], ControlFrame::Ready(AttachSeq(1)));
+    assert!(!harness.sent.iter().any(|frame| matches!(frame, ControlFrame::Ready(_))));
+    harness.core.handle_ready(AttachSeq(0));
+    harness.core.handle_ready(AttachSeq(1));
+    harness.drain(at(3));
+    let ready = harness.sent.iter().filter(|frame| matches!(frame, ControlFrame::Ready(_)));
+    assert_eq!(ready.collect::<Vec<_>>(), [&ControlFrame::Ready(AttachSeq(1))]);
     for class in TrafficClass::ALL {
         assert_eq!(harness.granted(class), Limits::default().class(class).credit_bytes, "{class:?}");
     }
@@ -474,6 +483,12 @@ fn a_standby_waits() {
             .concat(),
     );
     assert_eq!(harness.refusal(), None);
+    assert!(
+        !harness.sent.contains(&ControlFrame::Ready(AttachSeq(2))),
+        "not before the session's nodes know"
+    );
+    harness.core.handle_ready(AttachSeq(2));
+    harness.drain(at(4));
     assert!(harness.sent.contains(&ControlFrame::Ready(AttachSeq(2))));
     assert_eq!(harness.forwarded.len(), 1);
 
@@ -549,4 +564,49 @@ proptest::proptest! {
         let joined: Vec<u8> = harness.forwarded.iter().flat_map(|forward| forward.run.bytes().to_vec()).collect();
         proptest::prop_assert_eq!(joined, all);
     }
+}
+
+/// [ATT-15]: an endpoint that has moved is sent what comes for a while, sends nothing more, and is let go then.
+#[test]
+fn a_goodbye_after_a_move_leaves_time() {
+    let mut harness = Harness::member();
+    harness.receive(at(3), &frame(&ControlFrame::Detach));
+    assert_eq!(harness.core.close(), Some(Close::Detached), "who is nowhere else leaves at once");
+
+    let mut harness = Harness::member();
+    harness.grace = Some(Duration::from_millis(300));
+    let bytes = [frame(&ControlFrame::Detach), data(2, TrafficClass::Bulk, Destination::All, 10)].concat();
+    harness.receive(at(3), &bytes);
+    assert!(harness.core.is_leaving() && harness.forwarded.is_empty() && harness.buffer.is_empty());
+    assert_eq!(harness.core.deadline(), Some(at(303).mono));
+    harness.core.handle_timeout(at(302));
+    assert_eq!(harness.core.close(), None);
+    harness.core.handle_timeout(at(303));
+    assert_eq!(harness.core.close(), Some(Close::Detached));
+}
+
+/// [ATT-9]: who cannot be taken is told where to go, before admission and instead of it.
+#[test]
+fn a_redirect_takes_the_place_of_admission() {
+    let mut harness = Harness::new(|_| {});
+    harness.receive(at(1), &hello());
+    harness.buffer.extend_from_slice(&ticket(1, false));
+    let fresh = harness.buffer.len();
+    harness.core.handle_bytes(at(2), &mut harness.buffer, fresh).unwrap();
+    let verify = harness.core.poll_output();
+    assert!(matches!(verify, Some(Output::Verify(_))), "{verify:?}");
+    harness.core.handle_verdict(at(2), harness.verdict.clone());
+    assert!(matches!(harness.core.poll_output(), Some(Output::Join(_))));
+    let addresses = vec!["other.example:8200".to_owned()];
+    harness.core.handle_redirected(addresses.clone());
+    harness.drain(at(2));
+    assert_eq!(harness.sent.last(), Some(&ControlFrame::Redirect(Redirect { addresses: addresses.clone() })));
+    assert_eq!(harness.core.close(), Some(Close::Redirected));
+    assert!(!harness.core.is_admitted());
+
+    let mut harness = Harness::member();
+    let sent = harness.sent.len();
+    harness.core.handle_redirected(addresses);
+    harness.drain(at(3));
+    assert_eq!((harness.core.close(), harness.sent.len()), (None, sent), "never once admitted");
 }

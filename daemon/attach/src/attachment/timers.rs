@@ -12,6 +12,8 @@ pub(super) enum Due {
     Nothing,
     Ping(u64),
     Refuse(Refusal),
+    /// The grace of an endpoint that has moved is over.
+    Leave,
 }
 
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Timers {
     pings: u32,
     tokens: u64,
     ping: Duration,
+    /// Until what is under way to an endpoint that has moved has come.
+    leave_at: Option<Timestamp>,
     /// When the ticket ends: by the wall clock, and when to look at it.
     expires: Option<(WallTime, Timestamp)>,
 }
@@ -41,6 +45,7 @@ impl Timers {
             pings: 0,
             tokens: 0,
             ping: Duration::ZERO,
+            leave_at: None,
             expires: None,
         }
     }
@@ -49,6 +54,10 @@ impl Timers {
         self.admission_by = None;
         self.ping = ping;
         self.ping_at = Some(now + ping);
+    }
+
+    pub(super) fn leave(&mut self, at: Timestamp) {
+        self.leave_at = Some(at);
     }
 
     pub(super) fn received(&mut self, now: Timestamp) {
@@ -82,11 +91,15 @@ impl Timers {
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let expiry = self.expires.map(|(_, at)| at);
-        [self.admission_by, self.frame_by, self.write_by, self.ping_at, expiry].into_iter().flatten().min()
+        let timers = [self.admission_by, self.frame_by, self.write_by, self.ping_at, self.leave_at, expiry];
+        timers.into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Now) -> Due {
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now.mono);
+        if due(self.leave_at) {
+            return Due::Leave;
+        }
         if due(self.admission_by) || due(self.frame_by) {
             return Due::Refuse(Refusal::TooSlow);
         }

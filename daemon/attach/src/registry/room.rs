@@ -1,18 +1,21 @@
-//! One session on this node: its attachments by number, and the view published for the hot path.
+//! One session on this node: its attachments by number, who of it is elsewhere, and the view published for the hot path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use proto_spec::egress::EgressSet;
 use proto_spec::frame::{ControlFrame, Ended, Peer, PeerState, Presence};
+use proto_spec::membership::{MemberKind, MembershipEntry};
 use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, SessionId, Timestamp, WallTime};
 
+use super::remote::{Remote, kind_of_state, state_of_kind};
 use super::{
     AttachmentId, AttachmentStatus, JoinRequest, Joined, Notice, RoomView, SessionStatus, SharedView,
-    ViewGuest, ViewMember, state_of,
+    ViewGuest, ViewMember, ViewRemote, state_of,
 };
 use crate::bucket::SharedBucket;
-use crate::config::{DEPARTED_MAX, Limits, SESSION_GUESTS_MAX, SESSION_MEMBERS_MAX};
+use crate::config::{DEPARTED_MAX, Limits, OVERTAKEN_MAX, SESSION_GUESTS_MAX, SESSION_MEMBERS_MAX};
 use crate::counters::Traffic;
 
 #[derive(Clone, Debug)]
@@ -22,7 +25,11 @@ struct Place<H> {
     state: PeerState,
     /// The leader as the ticket names it.
     leader: SenderNumber,
+    /// SHA-256 of the ticket.
+    ticket: [u8; 32],
     since: WallTime,
+    /// When a newer attachment on another node was first heard of.
+    overtaken_at: Option<Timestamp>,
     handle: H,
 }
 
@@ -35,11 +42,13 @@ struct Seats<H> {
 }
 
 impl<H> Seats<H> {
+    /// The attachment that counts.
+    fn first(&self) -> Option<&Place<H>> {
+        self.main.as_ref().or(self.standby.as_ref())
+    }
+
     fn state(&self) -> PeerState {
-        match (&self.main, &self.standby) {
-            (Some(place), _) | (None, Some(place)) => place.state,
-            (None, None) => PeerState::Gone,
-        }
+        self.first().map_or(PeerState::Gone, |place| place.state)
     }
 
     fn places(&self) -> impl Iterator<Item = &Place<H>> {
@@ -55,12 +64,14 @@ pub(super) struct Room<H> {
     view: SharedView<H>,
     traffic: Arc<Traffic>,
     bucket: Option<Arc<SharedBucket>>,
+    remote: Arc<Remote>,
 }
 
 impl<H: Clone> Room<H> {
-    pub(super) fn new(limits: &Limits, now: Timestamp) -> Room<H> {
+    pub(super) fn new(limits: &Limits, now: Timestamp, remote: Arc<Remote>) -> Room<H> {
         let rate = limits.session_fanout_rate_bytes;
         Room {
+            remote,
             seats: BTreeMap::new(),
             newest: BTreeMap::new(),
             view: Arc::new(ArcSwap::from_pointee(RoomView::default())),
@@ -100,8 +111,10 @@ impl<H: Clone> Room<H> {
     ) -> Result<(), Refusal> {
         let number = request.claims.number;
         let state = state_of(request.claims.kind, request.standby);
-        // Newest wins; equal is a replay or a bug of the endpoint.
-        if self.newest.get(&number).is_some_and(|newest| request.attach_seq <= *newest) {
+        // Newest wins, on whatever node; equal is a replay or a bug of the endpoint.
+        let newest_here = self.newest.get(&number).copied();
+        let newest = self.remote.of(number).map(|member| member.attach_seq).chain(newest_here).max();
+        if newest.is_some_and(|newest| request.attach_seq <= newest) {
             return Err(Refusal::StaleAttachment);
         }
         self.check_room_for(number, state)?;
@@ -110,7 +123,9 @@ impl<H: Clone> Room<H> {
             seq: request.attach_seq,
             state,
             leader: request.claims.leader,
+            ticket: request.ticket,
             since: now.wall,
+            overtaken_at: None,
             handle,
         };
         let before = self.state(number);
@@ -122,7 +137,7 @@ impl<H: Clone> Room<H> {
         }
         self.remember(number, request.attach_seq);
         self.publish();
-        self.tell_change(number, before, request.claims.leader, notices);
+        self.tell_change(number, before, Some(request.claims.leader), notices);
         Ok(())
     }
 
@@ -141,11 +156,12 @@ impl<H: Clone> Room<H> {
         }
         let place = self.place_mut(number, id).ok_or(Refusal::Superseded)?;
         place.leader = request.claims.leader;
+        place.ticket = request.ticket;
         if was_guest {
             place.state = state_of(request.claims.kind, false);
         }
         self.publish();
-        self.tell_change(number, before, request.claims.leader, notices);
+        self.tell_change(number, before, Some(request.claims.leader), notices);
         Ok(())
     }
 
@@ -154,7 +170,7 @@ impl<H: Clone> Room<H> {
         id: AttachmentId,
         attach_seq: AttachSeq,
         notices: &mut Vec<Notice<H>>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<SenderNumber, Refusal> {
         let (number, seats) = self
             .seats
             .iter_mut()
@@ -163,10 +179,14 @@ impl<H: Clone> Room<H> {
         let number = *number;
         let Some(standby) = &seats.standby else { return Err(Refusal::Superseded) };
         let newer_than_active = seats.main.as_ref().is_none_or(|main| attach_seq > main.seq);
-        if attach_seq < standby.seq || !newer_than_active {
+        let overtaken = self
+            .remote
+            .of(number)
+            .any(|member| member.kind == MemberKind::Active && member.attach_seq >= attach_seq);
+        if attach_seq < standby.seq || !newer_than_active || overtaken {
             return Err(Refusal::StaleAttachment);
         }
-        let before = seats.state();
+        let before = merged(Some(&*seats), &self.remote, number);
         let leader = standby.leader;
         let mut place = seats.standby.take().expect("looked at just above");
         place.state = PeerState::Active;
@@ -176,8 +196,8 @@ impl<H: Clone> Room<H> {
         }
         self.remember(number, attach_seq);
         self.publish();
-        self.tell_change(number, before, leader, notices);
-        Ok(())
+        self.tell_change(number, before, Some(leader), notices);
+        Ok(number)
     }
 
     pub(super) fn leave(&mut self, id: AttachmentId, notices: &mut Vec<Notice<H>>) {
@@ -197,11 +217,87 @@ impl<H: Clone> Room<H> {
             }
         }
         self.publish();
-        self.tell_change(number, before, leader, notices);
+        self.tell_change(number, before, Some(leader), notices);
+    }
+
+    /// Others are elsewhere than before; returns when the first of those here that were overtaken ends.
+    pub(super) fn set_remote(
+        &mut self,
+        now: Timestamp,
+        remote: Arc<Remote>,
+        notices: &mut Vec<Notice<H>>,
+    ) -> Option<Timestamp> {
+        let numbers: BTreeSet<SenderNumber> =
+            self.remote.members.iter().chain(&remote.members).map(|member| member.number).collect();
+        let before: Vec<(SenderNumber, PeerState)> =
+            numbers.into_iter().map(|number| (number, self.state(number))).collect();
+        self.remote = remote;
+        for (number, seats) in &mut self.seats {
+            if let Some(main) = &mut seats.main {
+                let overtaken = self.remote.overtakes(*number, main.seq);
+                main.overtaken_at = overtaken.then(|| main.overtaken_at.unwrap_or(now));
+            }
+        }
+        self.publish();
+        for (number, before) in before {
+            self.tell_change(number, before, None, notices);
+        }
+        self.overtaken_deadline()
+    }
+
+    pub(super) fn overtaken_deadline(&self) -> Option<Timestamp> {
+        let mains = self.seats.values().filter_map(|seats| seats.main.as_ref());
+        mains.filter_map(|place| place.overtaken_at).min().map(|at| at + OVERTAKEN_MAX)
+    }
+
+    /// Takes out those who were overtaken long ago \[ATT-16\]. Nobody hears of it: the member is elsewhere.
+    pub(super) fn end_overtaken(
+        &mut self,
+        now: Timestamp,
+        notices: &mut Vec<Notice<H>>,
+        mut gone: impl FnMut(SenderNumber),
+    ) {
+        let over = |place: &&Place<H>| place.overtaken_at.is_some_and(|at| at + OVERTAKEN_MAX <= now);
+        let leaving: Vec<(SenderNumber, Place<H>)> = self
+            .seats
+            .iter()
+            .filter_map(|(number, seats)| {
+                seats.main.as_ref().filter(over).map(|place| (*number, place.clone()))
+            })
+            .collect();
+        for (number, place) in leaving {
+            self.leave(place.id, notices);
+            gone(number);
+            notices.push(superseded(place));
+        }
+    }
+
+    /// Whether this active attachment has a newer one on another node.
+    pub(super) fn is_overtaken(&self, number: SenderNumber, id: AttachmentId) -> bool {
+        let main = self.seats.get(&number).and_then(|seats| seats.main.as_ref());
+        main.is_some_and(|place| place.id == id && self.remote.overtakes(number, place.seq))
+    }
+
+    /// How a number is attached here, as the node's membership says it \[MBR-1\].
+    pub(super) fn entry(&self, number: SenderNumber) -> Option<MembershipEntry> {
+        let place = self.seats.get(&number)?.first()?;
+        let kind = kind_of_state(place.state)?;
+        Some(MembershipEntry { number, kind, attach_seq: place.seq, ticket: place.ticket })
+    }
+
+    /// The active attachment of a number, if it is this one.
+    pub(super) fn active(&self, number: SenderNumber, attach_seq: AttachSeq) -> Option<H> {
+        let main = self.seats.get(&number)?.main.as_ref()?;
+        (main.state == PeerState::Active && main.seq == attach_seq).then(|| main.handle.clone())
     }
 
     /// Takes out everybody, or one number, and tells them why.
-    pub(super) fn end(&mut self, number: Option<SenderNumber>, notices: &mut Vec<Notice<H>>) {
+    pub(super) fn end(
+        &mut self,
+        number: Option<SenderNumber>,
+        notices: &mut Vec<Notice<H>>,
+        mut gone: impl FnMut(SenderNumber),
+    ) {
         let refusal = if number.is_some() { Refusal::MemberRemoved } else { Refusal::SessionEnded };
         let leaving: Vec<Place<H>> = self
             .seats
@@ -219,9 +315,12 @@ impl<H: Clone> Room<H> {
                 ended: Some(Ended { reason: refusal, number }),
             });
         }
-        if number.is_none() {
-            self.seats.clear();
-            self.publish();
+        match number {
+            Some(number) => gone(number),
+            None => {
+                std::mem::take(&mut self.seats).into_keys().for_each(gone);
+                self.publish();
+            }
         }
     }
 
@@ -241,7 +340,7 @@ impl<H: Clone> Room<H> {
     }
 
     fn state(&self, number: SenderNumber) -> PeerState {
-        self.seats.get(&number).map_or(PeerState::Gone, Seats::state)
+        merged(self.seats.get(&number), &self.remote, number)
     }
 
     fn place_mut(&mut self, number: SenderNumber, id: AttachmentId) -> Option<&mut Place<H>> {
@@ -276,7 +375,11 @@ impl<H: Clone> Room<H> {
         for (number, seats) in &self.seats {
             match &seats.main {
                 Some(place) if place.state == PeerState::Active => {
-                    view.members.push(ViewMember { number: *number, handle: place.handle.clone() });
+                    view.members.push(ViewMember {
+                        number: *number,
+                        leads: place.leader == *number,
+                        handle: place.handle.clone(),
+                    });
                 }
                 Some(place) => view.guests.push(ViewGuest {
                     number: *number,
@@ -286,15 +389,24 @@ impl<H: Clone> Room<H> {
                 None => {}
             }
         }
+        let remote = self.remote.members.iter().map(|member| ViewRemote {
+            number: member.number,
+            kind: member.kind,
+            node: member.node,
+        });
+        view.remote.extend(remote);
+        view.remote.sort_unstable_by_key(|member| (member.number, member.node));
+        view.egress = EgressSet::new(self.remote.egress.iter().copied());
         self.view.store(Arc::new(view));
     }
 
-    /// Members hear of members; of a guest hears its leader alone \[ATT-8\].
+    /// Members hear of members; of a guest hears its leader alone \[ATT-8\]: the one that the guest's ticket names, or
+    /// for a guest on another node, whose ticket is not here, the one that names itself in its own.
     fn tell_change(
         &self,
         number: SenderNumber,
         before: PeerState,
-        leader: SenderNumber,
+        leader: Option<SenderNumber>,
         notices: &mut Vec<Notice<H>>,
     ) {
         let after = self.state(number);
@@ -308,7 +420,7 @@ impl<H: Clone> Room<H> {
             let listens = seats.main.as_ref().filter(|place| place.state == PeerState::Active);
             if let Some(place) = listens
                 && *other != number
-                && (!only_leader || *other == leader)
+                && (!only_leader || *other == leader.unwrap_or(place.leader))
             {
                 notices.push(Notice::Send { to: place.handle.clone(), frame: frame.clone() });
             }
@@ -320,15 +432,32 @@ impl<H: Clone> Room<H> {
         if request.claims.kind == proto_spec::ticket::TicketKind::Lobby {
             return Vec::new();
         }
-        self.seats
-            .iter()
-            .filter(|(number, _)| **number != own)
-            .filter(|(_, seats)| {
-                seats.main.as_ref().is_none_or(|place| place.state != PeerState::Lobby || place.leader == own)
-            })
-            .map(|(number, seats)| Peer { number: *number, state: seats.state() })
-            .collect()
+        let numbers: BTreeSet<SenderNumber> = self
+            .seats
+            .keys()
+            .copied()
+            .chain(self.remote.members.iter().map(|member| member.number))
+            .collect();
+        // Of a guest elsewhere the ticket is not here: who leads by its own ticket is its leader.
+        let leads = |number: &SenderNumber| {
+            let here = self.seats.get(number).and_then(|seats| seats.main.as_ref());
+            here.map_or(request.claims.leader, |place| place.leader) == own
+        };
+        let others = numbers.into_iter().filter(|number| *number != own);
+        let states = others.map(|number| Peer { number, state: self.state(number) });
+        states.filter(|peer| peer.state != PeerState::Lobby || leads(&peer.number)).collect()
     }
+}
+
+/// How a number stands over all nodes: the newest attachment that is active or in the lobby counts, a standby only when
+/// there is none.
+fn merged<H>(seats: Option<&Seats<H>>, remote: &Remote, number: SenderNumber) -> PeerState {
+    let here = seats.and_then(Seats::first).map(|place| (place.state, place.seq));
+    let elsewhere = remote.of(number).map(|member| (state_of_kind(member.kind), member.attach_seq));
+    let rank = |(state, seq): &(PeerState, AttachSeq)| {
+        (*state != PeerState::Standby, *seq, *state == PeerState::Active)
+    };
+    here.into_iter().chain(elsewhere).max_by_key(rank).map_or(PeerState::Gone, |(state, _)| state)
 }
 
 fn superseded<H>(old: Place<H>) -> Notice<H> {

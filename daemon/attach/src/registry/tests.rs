@@ -10,6 +10,8 @@ use crate::fanout;
 use crate::ledger::{Ledger, NodeMemory};
 use crate::run::{Forward, Run};
 
+mod mesh;
+
 const SESSION: SessionId = SessionId([1; 16]);
 
 fn now() -> Now {
@@ -36,6 +38,7 @@ fn request(value: u16, kind: TicketKind, seq: u64) -> JoinRequest {
             account: 0,
             nodes: Vec::new(),
         },
+        ticket: [value as u8; 32],
         attach_seq: AttachSeq(seq),
         standby: false,
     }
@@ -115,24 +118,45 @@ fn guests_are_the_leaders_alone() {
     assert!(harness.told().contains(&(other.0, 3, PeerState::Active)));
 }
 
-fn deliver(view: &RoomView<u64>, sender: u16, from_lobby: bool, destination: Destination) -> Vec<u64> {
+fn list(numbers: &[u16]) -> Destination {
+    Destination::Members(numbers.iter().map(|value| number(*value)).collect())
+}
+
+fn run(sender: u16, destination: &Destination) -> (Arc<Ledger>, Forward) {
     let ledger = Ledger::new(&Limits::default(), NodeMemory::new(1 << 20), Box::new(|| {}));
-    let header = DataHeader {
-        class: TrafficClass::Bulk,
-        sender: number(sender),
-        destination: destination.clone(),
-        replace: None,
-    };
-    let run = Run::new(&ledger, &header, Bytes::from_static(&[0; 10]), 1, 10);
+    let (class, destination) = (TrafficClass::Bulk, destination.clone());
+    let header = DataHeader { class, sender: number(sender), destination, replace: None };
+    let mut bytes = Vec::new();
+    header.put(&mut bytes, |out| out.extend_from_slice(&[0; 10]));
+    let length = bytes.len();
+    let run = Run::new(&ledger, &header, Bytes::from(bytes), 1, length);
+    (ledger, Forward::arrived(run).unwrap())
+}
+
+/// Whom a run reaches here, and which other nodes.
+fn deliver_all(
+    view: &RoomView<u64>,
+    sender: u16,
+    from_lobby: bool,
+    destination: Destination,
+) -> (Vec<u64>, Vec<u16>) {
+    let (ledger, forward) = run(sender, &destination);
     let mut reached = Vec::new();
-    let copies =
-        fanout::deliver(view, number(sender), from_lobby, Forward { run, destination }, |handle, copy| {
-            drop(copy);
-            reached.push(*handle);
-        });
-    assert_eq!(copies, reached.len());
+    let delivered = fanout::deliver(view, number(sender), from_lobby, forward, |handle, copy| {
+        drop(copy);
+        reached.push(*handle);
+    });
+    assert_eq!(delivered.copies, reached.len());
+    let nodes: Vec<u16> =
+        delivered.beyond.iter().flat_map(|beyond| beyond.egress.nodes()).map(|node| node.value()).collect();
+    assert_eq!(delivered.charged_copies(), (reached.len() + nodes.len()) as u64);
+    drop(delivered);
     assert_eq!(ledger.outstanding(TrafficClass::Bulk), 0, "nothing presses once all copies are gone");
-    reached
+    (reached, nodes)
+}
+
+fn deliver(view: &RoomView<u64>, sender: u16, from_lobby: bool, destination: Destination) -> Vec<u64> {
+    deliver_all(view, sender, from_lobby, destination).0
 }
 
 /// [FWD-1] [ATT-12]: everybody but the sender; named ones alone; guests only from their leader, only by name.
@@ -146,7 +170,6 @@ fn fan_out_reaches_whom_it_should() {
     let standby = JoinRequest { standby: true, ..request(5, TicketKind::Member, 1) };
     harness.join(&standby).unwrap();
     let view = joined.view.load();
-    let list = |numbers: &[u16]| Destination::Members(numbers.iter().map(|value| number(*value)).collect());
     assert_eq!(deliver(&view, 1, false, Destination::All), [b.0, c.0]);
     assert_eq!(
         deliver(&view, 2, false, list(&[2, 3, 3, 9])),
