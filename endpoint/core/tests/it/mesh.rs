@@ -305,7 +305,6 @@ fn a_silent_node_is_left_after_a_hint<S: Security>() {
     world.silence(node, false);
     world.relay.nodes[node].given_up = false;
     world.relay.refresh();
-    talk.go_on(&mut world, &numbers, 0 * MS);
     world.pass(5 * SECOND);
     assert_eq!(world.state(numbers[1]), Some(State::Member));
 }

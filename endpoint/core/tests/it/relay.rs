@@ -501,25 +501,25 @@ impl Relay {
     pub(crate) fn drain(&mut self, node: usize, time_ms: u32, addresses: Vec<String>) {
         self.nodes[node].draining = true;
         let frame = ControlFrame::Move(Move { deadline_ms: time_ms, addresses });
-        self.to_all_of(node, &frame);
+        self.tell_all_of(node, &frame);
     }
 
     /// Ends what is left on a draining node.
     pub(crate) fn end_drain(&mut self, node: usize) {
         let error = ErrorFrame { refusal: Refusal::Draining, retry_after_ms: 0 };
-        self.to_all_of(node, &ControlFrame::Error(error));
+        self.tell_all_of(node, &ControlFrame::Error(error));
     }
 
     /// The nodes that are left tell that a way has changed.
     pub(crate) fn hint(&mut self) {
         for node in 0..self.nodes.len() {
             if self.nodes[node].works() {
-                self.to_all_of(node, &ControlFrame::PathHint(PathHint { node: None }));
+                self.tell_all_of(node, &ControlFrame::PathHint(PathHint { node: None }));
             }
         }
     }
 
-    fn to_all_of(&mut self, node: usize, frame: &ControlFrame) {
+    fn tell_all_of(&mut self, node: usize, frame: &ControlFrame) {
         let there = self.connections.iter().filter(|(_, connection)| connection.node == node);
         let ids: Vec<_> = there.map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.put(id, frame));
