@@ -17,6 +17,7 @@ pub(crate) mod delivery;
 pub(crate) mod members;
 pub(crate) mod moves;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use proto_spec::Timestamp;
@@ -98,6 +99,8 @@ pub struct Checkers {
     /// Since when all agree and nothing has changed, if they do.
     pub(crate) calm_since: Option<Timestamp>,
     pub(crate) allow: Allow,
+    /// Every signature that a node's shell has made.
+    pub(crate) signed: BTreeSet<[u8; 64]>,
     /// Lines from each endpoint to each.
     pub delivery: Delivery,
     /// Endpoints that moved although their node stood.

@@ -21,7 +21,7 @@ use proto_spec::{NodeNumber, SenderNumber, SessionId, Timestamp};
 use sealcast_endpoint_core::session::{Call, CallFailure, CallId, CallReply, Way};
 
 use crate::check::delivery::PersonId;
-use crate::sim::Random;
+use crate::sim::{Host, Random};
 
 pub(crate) use broker::Broker;
 pub(crate) use gateway::Gateway;
@@ -61,6 +61,8 @@ pub(crate) enum PeopleEvent {
     Call { who: PersonId, call: Call },
     /// Its answer reaches the endpoint.
     Answer { who: PersonId, id: CallId, result: Result<CallReply, CallFailure> },
+    /// A node's registry wants to be looked at.
+    Registry { node: NodeNumber, boot: u64 },
     /// The time of a drain is over.
     DrainEnds { node: NodeNumber, boot: u64 },
     /// An endpoint begins.
@@ -84,6 +86,7 @@ impl PeopleEvent {
             PeopleEvent::ToNode { node, .. }
             | PeopleEvent::Node { node, .. }
             | PeopleEvent::NodeClosed { node, .. }
+            | PeopleEvent::Registry { node, .. }
             | PeopleEvent::DrainEnds { node, .. } => Some(*node),
             _ => None,
         }
@@ -122,6 +125,16 @@ impl People {
     /// A node's side of its endpoints, if it has had any.
     pub fn gateway(&self, node: NodeNumber) -> Option<&Gateway> {
         self.gateways.get(&node)
+    }
+
+    /// A node's side of its endpoints, made if need be.
+    pub(crate) fn gateway_of(
+        &mut self,
+        node: NodeNumber,
+        hosts: &BTreeMap<NodeNumber, Host>,
+    ) -> &mut Gateway {
+        let capacity = hosts[&node].config.capacity as usize;
+        self.gateways.entry(node).or_insert_with(|| Gateway::new(capacity))
     }
 
     /// Attachments at a node.

@@ -125,7 +125,8 @@ struct Player<'a> {
     /// Nodes that end when they are drained.
     draining: BTreeSet<NodeNumber>,
     revocations: u64,
-    agreed: bool,
+    /// Since when not all agree, if they do not.
+    disagreed: Option<Timestamp>,
     converge: Duration,
     fault_times: Vec<Timestamp>,
     ended: Timestamp,
@@ -147,7 +148,7 @@ impl<'a> Player<'a> {
             began: Timestamp::ZERO,
             draining: BTreeSet::new(),
             revocations: 0,
-            agreed: false,
+            disagreed: None,
             converge: Duration::ZERO,
             fault_times: Vec::new(),
             ended: Timestamp::ZERO,
@@ -160,7 +161,6 @@ impl<'a> Player<'a> {
             return;
         }
         self.began = self.world.now;
-        self.agreed = true;
         self.world.begin_loads(self.scenario);
         if self.world.bug == Some(Bug::AcceptStaleLsa) {
             let victim = self.world.numbers()[0];
@@ -231,11 +231,13 @@ impl<'a> Player<'a> {
 
     /// Looks at the whole mesh, and lets drained nodes end.
     fn look(&mut self) {
-        let agree = self.world.observe();
-        if agree && !self.agreed {
-            self.converge = self.converge.max(self.world.now.since(self.world.changed_at));
+        if !self.world.observe() {
+            self.disagreed.get_or_insert(self.world.now);
+        } else if let Some(since) = self.disagreed.take() {
+            // From the last change, or from a round trip's own: that changes link state too.
+            let since = since.max(self.world.changed_at);
+            self.converge = self.converge.max(self.world.now.since(since));
         }
-        self.agreed = agree;
         for number in self.draining.clone() {
             if self.world.hosts[&number].may_stop {
                 self.draining.remove(&number);
@@ -274,7 +276,7 @@ impl<'a> Player<'a> {
             Fault::Undrain(nodes) => {
                 for number in nodes {
                     self.draining.remove(number);
-                    world.input(*number, Input::Undrain);
+                    world.undrain(*number);
                 }
             }
             Fault::Revoke(nodes) => {
@@ -328,12 +330,10 @@ impl<'a> Player<'a> {
     fn settle(&mut self) {
         let broken = !self.world.network.muted().is_empty()
             || self.world.hosts.values().any(|host| host.paused || host.drain != DrainState::Serving);
-        let before = self.world.disagreement().is_some();
-        if !broken
-            && let Ok(after) = self.world.converge()
-            && before
-        {
-            self.converge = self.converge.max(after);
+        if !broken {
+            // A failure is kept as a violation.
+            let _ = self.world.converge();
+            self.look();
         }
     }
 

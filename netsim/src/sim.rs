@@ -28,7 +28,6 @@ pub use host::{Host, Recording};
 pub(crate) use host::{address, number_of};
 pub(crate) use network::Lane;
 pub use network::{Network, Pair, pair};
-pub(crate) use packets::Frames;
 pub use packets::{PacketTrace, Unit};
 pub use plan::{NodeSpec, Plan};
 pub use random::Random;

@@ -47,6 +47,16 @@ impl World {
         agree
     }
 
+    /// A node has accepted an LSA of another: the other must have made it, or they can never agree.
+    pub(crate) fn check_accepted(&mut self, at: NodeNumber, about: NodeNumber) {
+        let lsa = self.hosts[&at].node.as_ref().and_then(|node| node.lsa(about));
+        if let Some(lsa) = lsa.filter(|lsa| !self.checkers.signed.contains(&lsa.signature)) {
+            let sequence = lsa.body.version.sequence;
+            let what = format!("node {at} accepted LSA {sequence} of node {about}, which never made it");
+            self.violated(Property::Convergence, what);
+        }
+    }
+
     /// Whether all have agreed since before `sent_at`, and nothing has changed to this moment.
     pub(crate) fn calm(&self, sent_at: Timestamp) -> bool {
         self.checkers.calm_since.is_some_and(|since| {

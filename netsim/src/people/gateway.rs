@@ -9,24 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use proto_spec::egress::EgressSet;
-use proto_spec::frame::{
-    ControlFrame, DataHeader, Destination, Ended, ErrorFrame, HEADER_LENGTH, Move, Peer, PeerState, Presence,
-};
-use proto_spec::membership::{MemberKind, MembershipEntry};
+use proto_spec::frame::{ControlFrame, DataHeader, Ended, ErrorFrame, HEADER_LENGTH, Move};
 use proto_spec::ticket::{Claims, TicketKind};
-use proto_spec::{AttachSeq, NodeNumber, Now, Refusal, SenderNumber, SessionId, Timestamp, TrafficClass};
+use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, SessionId, Timestamp, TrafficClass};
 use sealcast_attach::attachment::Close;
 use sealcast_attach::config::LOBBY_BYTES_MAX;
 use sealcast_attach::queue::Batch;
+use sealcast_attach::run::Forward;
 use sealcast_attach::{
-    Attachment, AttachmentId, ClassQueues, Forward, JoinRequest, Ledger, Limits, NodeMemory, Notice, Output,
-    Push, Registry, Run, SharedView, fanout,
+    Attachment, AttachmentId, Change, ClassQueues, JoinRequest, Ledger, Limits, NodeMemory, Notice, Output,
+    Push, Registry, Remote, RemoteMember, Run, SharedView, fanout,
 };
 use sealcast_mesh::SessionView;
 
 use super::ConnId;
-use crate::sim::Frames;
-
 /// Checks a ticket frame for one connection: the world's stand-in for the broker's signature.
 pub(crate) type Check<'a> =
     &'a dyn Fn(&proto_spec::frame::TicketFrame, &[u8; 32], Now) -> Result<Claims, Refusal>;
@@ -34,12 +30,10 @@ pub(crate) type Check<'a> =
 /// What the rest of the world is to do.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The mesh is to know an attachment.
-    Attached { session: SessionId, entry: MembershipEntry },
-    /// The mesh is to forget an attachment.
-    Detached { session: SessionId, number: SenderNumber, attach_seq: AttachSeq },
+    /// The mesh is to know this.
+    Change(Change),
     /// Frames leave for other nodes.
-    Remote { session: SessionId, egress: EgressSet, frames: Frames },
+    Beyond { session: SessionId, egress: EgressSet, run: Run },
     /// Frames were queued for an endpoint that was admitted to this session.
     Handed { session: SessionId, admitted_to: Option<SessionId> },
     /// The connection ends when what waits has been written.
@@ -53,7 +47,6 @@ struct Seat {
     exporter: [u8; 32],
     plain: BytesMut,
     view: Option<SharedView<ConnId>>,
-    entry: Option<(SessionId, MembershipEntry)>,
     /// More credit may be granted.
     credit: Arc<AtomicBool>,
     ending: Option<(Refusal, Option<Ended>)>,
@@ -65,34 +58,32 @@ struct Seat {
 
 /// One node's side of its endpoints.
 pub struct Gateway {
-    node: NodeNumber,
     limits: Arc<Limits>,
     memory: Arc<NodeMemory>,
     registry: Registry<ConnId>,
     seats: BTreeMap<ConnId, Seat>,
-    /// Where each session is besides here, by the mesh's word.
-    remote: BTreeMap<SessionId, SessionView>,
     /// For frames that come from other nodes: they press on nobody here.
     arrivals: Arc<Ledger>,
     /// Connections that have something to write or to do.
     pub(super) dirty: BTreeSet<ConnId>,
     effects: Vec<Effect>,
+    /// Where endpoints can go that this node cannot keep.
+    elsewhere: Vec<String>,
 }
 
 impl Gateway {
-    pub(super) fn new(node: NodeNumber, attachments_max: usize) -> Gateway {
+    pub(super) fn new(attachments_max: usize) -> Gateway {
         let limits = Arc::new(Limits { attachments_max, ..Limits::default() });
         let memory = NodeMemory::new(limits.node_queue_bytes_max);
         Gateway {
-            node,
             registry: Registry::new(Arc::clone(&limits)),
             arrivals: Ledger::new(&limits, Arc::clone(&memory), Box::new(|| ())),
             limits,
             memory,
             seats: BTreeMap::new(),
-            remote: BTreeMap::new(),
             dirty: BTreeSet::new(),
             effects: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -122,6 +113,9 @@ impl Gateway {
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        while let Some(change) = self.registry.poll_change() {
+            self.effects.push(Effect::Change(change));
+        }
         std::mem::take(&mut self.effects)
     }
 
@@ -140,7 +134,6 @@ impl Gateway {
             exporter,
             plain: BytesMut::new(),
             view: None,
-            entry: None,
             credit,
             ending: None,
             guest_left: None,
@@ -204,10 +197,10 @@ impl Gateway {
     }
 
     /// The connection is gone; `leaves` is whether the registry is told.
-    pub(super) fn disconnect(&mut self, conn: ConnId, leaves: bool) {
+    pub(super) fn disconnect(&mut self, now: Now, conn: ConnId, leaves: bool) {
         let Some(mut seat) = self.seats.remove(&conn) else { return };
         if leaves {
-            self.leave(&mut seat);
+            self.leave(now.mono, &mut seat);
         }
         self.dirty.remove(&conn);
     }
@@ -247,39 +240,28 @@ impl Gateway {
     fn drain(&mut self, now: Now, conn: ConnId, seat: &mut Seat, check: Check<'_>) {
         while let Some(output) = seat.core.poll_output() {
             match output {
-                Output::Send(frame) => self.send(now.mono, seat, frame),
+                Output::Send(frame) => push_own(now.mono, seat, &frame),
                 Output::Verify(frame) => {
                     let verdict = check(&frame, &seat.exporter, now);
-                    if verdict.is_ok() {
-                        let hash = sealcast_trust::ticket_hash(&frame.ticket);
-                        seat.entry.get_or_insert((SessionId([0; 16]), blank(hash))).1.ticket = hash;
-                    }
                     seat.core.handle_verdict(now, verdict);
                 }
                 Output::Join(request) => self.join(now, conn, seat, request, true),
                 Output::Renew(request) => self.join(now, conn, seat, request, false),
-                Output::Activate(attach_seq) => self.activate(now, seat, attach_seq),
+                Output::Activate(attach_seq) => {
+                    let Some(session) = seat.core.claims().map(|claims| claims.session) else { continue };
+                    let mut notices = Vec::new();
+                    let outcome = self.registry.activate(session, seat.id, attach_seq, &mut notices);
+                    self.carry_out(now.mono, notices);
+                    seat.core.handle_activated(attach_seq, outcome);
+                }
+                Output::Detach => {
+                    let grace = seat.core.claims().and_then(|claims| self.registry.detach(claims, seat.id));
+                    seat.core.handle_detached(now, grace);
+                }
                 Output::Forward(forward) => self.forward(now, seat, forward),
             }
         }
         self.dirty.insert(conn);
-    }
-
-    fn send(&mut self, now: Timestamp, seat: &mut Seat, mut frame: ControlFrame) {
-        if let ControlFrame::Attached(attached) = &mut frame
-            && attached.kind == TicketKind::Member
-            && let Some(claims) = seat.core.claims()
-        {
-            let (own, leads) = (attached.number, claims.leader == claims.number);
-            for (number, state) in self.elsewhere(attached.session) {
-                let told = state != PeerState::Lobby || leads;
-                if number != own && told && !attached.peers.iter().any(|peer| peer.number == number) {
-                    attached.peers.push(Peer { number, state });
-                }
-            }
-            attached.peers.sort_by_key(|peer| peer.number);
-        }
-        push_own(now, seat, &frame);
     }
 
     fn join(&mut self, now: Now, conn: ConnId, seat: &mut Seat, request: JoinRequest, first: bool) {
@@ -289,106 +271,57 @@ impl Gateway {
         } else {
             self.registry.renew(now, seat.id, &request, &mut notices)
         };
-        let session = request.claims.session;
-        self.carry_out(now.mono, session, notices);
+        self.carry_out(now.mono, notices);
+        if first && matches!(joined, Err(Refusal::NodeFull | Refusal::Draining)) && !self.elsewhere.is_empty()
+        {
+            return seat.core.handle_redirected(self.elsewhere.clone());
+        }
         let guest = request.claims.kind == TicketKind::Lobby;
         let joined = joined.map(|joined| {
             seat.guest_left = guest.then_some(LOBBY_BYTES_MAX);
             seat.view = Some(joined.view);
-            let kind = match (guest, request.standby) {
-                (true, _) => MemberKind::Lobby,
-                (false, true) => MemberKind::Standby,
-                (false, false) => MemberKind::Active,
-            };
-            let ticket = seat.entry.map(|(_, entry)| entry.ticket).unwrap_or_default();
-            let entry = MembershipEntry {
-                number: request.claims.number,
-                kind,
-                attach_seq: request.attach_seq,
-                ticket,
-            };
-            seat.entry = Some((session, entry));
-            self.effects.push(Effect::Attached { session, entry });
             (joined.peers, joined.buckets)
         });
         seat.core.handle_joined(now, request.claims, joined);
     }
 
-    fn activate(&mut self, now: Now, seat: &mut Seat, attach_seq: AttachSeq) {
-        let Some(session) = seat.core.claims().map(|claims| claims.session) else { return };
-        let mut notices = Vec::new();
-        let outcome = self.registry.activate(session, seat.id, attach_seq, &mut notices);
-        self.carry_out(now.mono, session, notices);
-        if let (Ok(()), Some((_, entry))) = (&outcome, &mut seat.entry) {
-            entry.kind = MemberKind::Active;
-            entry.attach_seq = attach_seq;
-            self.effects.push(Effect::Attached { session, entry: *entry });
-        }
-        seat.core.handle_activated(attach_seq, outcome);
-    }
-
     fn forward(&mut self, now: Now, seat: &mut Seat, forward: Forward) {
         let Some(view) = seat.view.as_ref().map(|view| view.load_full()) else { return };
-        let Some(claims) = seat.core.claims() else { return };
-        let (session, sender, leader) = (claims.session, claims.number, claims.leader);
-        let from_lobby = seat.core.is_guest();
+        let Some((session, sender)) = seat.core.claims().map(|claims| (claims.session, claims.number)) else {
+            return;
+        };
         let bytes = forward.run.bytes().len() as u64;
-        let egress = self.egress(session, sender, from_lobby, leader, &forward.destination);
-        let mut copies = egress.as_ref().map_or(0, |set| set.nodes().len());
-        if let Some(egress) = egress {
-            let forward = Forward { run: forward.run.clone(), destination: forward.destination.clone() };
-            let frames = Frames { forward, from_lobby };
-            self.effects.push(Effect::Remote { session, egress, frames });
-        }
         let mut pushed = Vec::new();
-        copies += fanout::deliver(&view, sender, from_lobby, forward, |conn, run| pushed.push((*conn, run)));
+        let delivered = fanout::deliver(&view, sender, seat.core.is_guest(), forward, |conn, run| {
+            pushed.push((*conn, run));
+        });
         for (conn, run) in pushed {
             self.push(now, conn, session, run);
         }
-        seat.core.charge(now, bytes, copies as u64);
+        seat.core.charge(now, bytes, delivered.charged_copies());
+        if let Some(fanout::Beyond { mut run, egress }) = delivered.beyond {
+            if egress.nodes().len() > 1 {
+                run.set_shared();
+            }
+            self.effects.push(Effect::Beyond { session, egress, run });
+        }
     }
 
-    /// The other nodes that frames of this sender go to.
-    fn egress(
-        &self,
-        session: SessionId,
-        sender: SenderNumber,
-        from_lobby: bool,
-        leader: SenderNumber,
-        destination: &Destination,
-    ) -> Option<EgressSet> {
-        let view = self.remote.get(&session)?;
-        let reached = |member: &&sealcast_mesh::Member| {
-            let named = match destination {
-                Destination::All => false,
-                Destination::Members(list) => list.contains(&member.number),
-            };
-            let wanted = named || matches!(destination, Destination::All);
-            member.number != sender
-                && match member.kind {
-                    MemberKind::Active => wanted && (!from_lobby || member.number == leader),
-                    MemberKind::Lobby => named && sender == leader,
-                    MemberKind::Standby => false,
-                }
-        };
-        let nodes: BTreeSet<NodeNumber> =
-            view.members.iter().filter(reached).map(|member| member.node).collect();
-        EgressSet::new(nodes.into_iter().filter(|node| *node != self.node))
+    /// A run from another node presses on nobody behind it: its bytes as this node's.
+    pub(crate) fn arrived(&self, run: &Run) -> Option<Run> {
+        let (header, _) = DataHeader::parse(run.bytes().get(HEADER_LENGTH..)?).ok()?;
+        let bytes = run.bytes().clone();
+        let pinned = bytes.len();
+        Some(Run::new(&self.arrivals, &header, bytes, run.frames(), pinned))
     }
 
     /// Frames from another node for the members here.
-    pub(super) fn deliver(&mut self, now: Now, session: SessionId, frames: &Frames) {
-        let Some(first) = frames.forward.run.bytes().get(HEADER_LENGTH..) else { return };
-        let Ok((header, _)) = DataHeader::parse(first) else { return };
+    pub(super) fn deliver(&mut self, now: Now, session: SessionId, run: Run) {
         let Some(view) = self.view_of(session) else { return };
-        let bytes = frames.forward.run.bytes().clone();
-        let (count, pinned) = (frames.forward.run.frames(), bytes.len());
-        let run = Run::new(&self.arrivals, &header, bytes, count, pinned);
-        let forward = Forward { run, destination: frames.forward.destination.clone() };
+        let Some(arrived) = Forward::arrived(run) else { return };
         let mut pushed = Vec::new();
-        fanout::deliver(&view.load_full(), header.sender, frames.from_lobby, forward, |conn, run| {
-            pushed.push((*conn, run));
-        });
+        // Who reaches nobody here is dropped; a daemon counts it.
+        let _ = fanout::deliver_arrived(&view.load_full(), arrived, |conn, run| pushed.push((*conn, run)));
         for (conn, run) in pushed {
             self.push(now, conn, session, run);
         }
@@ -400,13 +333,13 @@ impl Gateway {
     }
 
     /// Queues a run for an endpoint that belongs to no session of it: a planted bug.
-    pub(super) fn hand_to_stranger(&mut self, now: Now, session: SessionId, frames: &Frames) {
+    pub(super) fn hand_to_stranger(&mut self, now: Now, session: SessionId, run: Run) {
         let stranger = self
             .seats
             .iter()
             .find(|(_, seat)| seat.core.claims().is_some_and(|claims| claims.session != session));
         if let Some(conn) = stranger.map(|(conn, _)| *conn) {
-            self.push(now, conn, session, frames.forward.run.clone());
+            self.push(now, conn, session, run);
         }
     }
 
@@ -430,23 +363,11 @@ impl Gateway {
         self.dirty.insert(conn);
     }
 
-    /// Tells others what the registry says; who is gone from here may be elsewhere.
-    fn carry_out(&mut self, now: Timestamp, session: SessionId, notices: Vec<Notice<ConnId>>) {
+    /// Tells others what the registry says.
+    fn carry_out(&mut self, now: Timestamp, notices: Vec<Notice<ConnId>>) {
         for notice in notices {
             match notice {
-                Notice::Send { to, mut frame } => {
-                    if let ControlFrame::Presence(Presence { peer }) = &mut frame
-                        && peer.state != PeerState::Active
-                        && let Some(state) = self.elsewhere(session).get(&peer.number)
-                        && (peer.state == PeerState::Gone || *state == PeerState::Active)
-                    {
-                        peer.state = *state;
-                    }
-                    if let Some(seat) = self.seats.get_mut(&to) {
-                        push_own(now, seat, &frame);
-                        self.dirty.insert(to);
-                    }
-                }
+                Notice::Send { to, frame } => self.tell(now, to, &frame),
                 Notice::End { to, refusal, ended } => {
                     if let Some(seat) = self.seats.get_mut(&to) {
                         seat.ending.get_or_insert((refusal, ended));
@@ -457,75 +378,86 @@ impl Gateway {
         }
     }
 
-    /// Numbers on other nodes, each as it stands there.
-    fn elsewhere(&self, session: SessionId) -> BTreeMap<SenderNumber, PeerState> {
-        self.remote.get(&session).map(states).unwrap_or_default()
+    fn tell(&mut self, now: Timestamp, to: ConnId, frame: &ControlFrame) {
+        if let Some(seat) = self.seats.get_mut(&to) {
+            push_own(now, seat, frame);
+            self.dirty.insert(to);
+        }
     }
 
-    /// The mesh says where else a session is: members here hear what changed.
+    /// The mesh says where else a session is.
     pub(super) fn session_seen(&mut self, now: Now, session: SessionId, view: &SessionView) {
-        let before = self.elsewhere(session);
-        self.remote.insert(session, view.clone());
-        let after = self.elsewhere(session);
-        let numbers: BTreeSet<SenderNumber> = before.keys().chain(after.keys()).copied().collect();
-        let here: BTreeMap<SenderNumber, PeerState> = self
-            .registry
-            .session(session)
-            .map(|status| status.attachments.iter().map(|at| (at.number, at.state)).collect())
-            .unwrap_or_default();
-        let heard: Vec<(ConnId, bool)> = self
-            .seats
-            .iter()
-            .filter(|(_, seat)| {
-                seat.entry.is_some_and(|(of, entry)| of == session && entry.kind == MemberKind::Active)
-            })
-            .map(|(conn, seat)| {
-                let leads = seat.core.claims().is_some_and(|claims| claims.leader == claims.number);
-                (*conn, leads)
-            })
-            .collect();
-        for number in numbers {
-            let (was, is) = (before.get(&number), after.get(&number));
-            let local = here.get(&number).is_some_and(|state| *state != PeerState::Standby);
-            if was == is || local {
-                continue;
-            }
-            let state = is.copied().unwrap_or(PeerState::Gone);
-            let guest = |state: Option<&PeerState>| state.is_none_or(|state| *state == PeerState::Lobby);
-            let leader_only = guest(was) && guest(is);
-            let frame = ControlFrame::Presence(Presence { peer: Peer { number, state } });
-            for (conn, leads) in &heard {
-                if (*leads || !leader_only)
-                    && let Some(seat) = self.seats.get_mut(conn)
-                    && seat.entry.is_some_and(|(_, entry)| entry.number != number)
-                {
+        let member = |member: &sealcast_mesh::Member| RemoteMember {
+            number: member.number,
+            kind: member.kind,
+            attach_seq: member.attach_seq,
+            node: member.node,
+        };
+        let members = view.members.iter().map(member).collect();
+        let remote = Remote { egress: view.egress.clone(), members };
+        let mut notices = Vec::new();
+        self.registry.set_remote(now, session, remote, &mut notices);
+        self.carry_out(now.mono, notices);
+    }
+
+    /// The session's nodes know an attachment.
+    pub(super) fn ready(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        number: SenderNumber,
+        attach_seq: AttachSeq,
+    ) {
+        let Some(conn) = self.registry.ready(session, number, attach_seq) else { return };
+        if let Some(seat) = self.seats.get_mut(&conn) {
+            seat.core.handle_ready(attach_seq);
+            while let Some(output) = seat.core.poll_output() {
+                if let Output::Send(frame) = output {
                     push_own(now.mono, seat, &frame);
-                    self.dirty.insert(*conn);
                 }
             }
+            self.dirty.insert(conn);
         }
-        if view.members.is_empty() && self.view_of(session).is_none() {
-            self.remote.remove(&session);
+    }
+
+    /// Attachments that newer ones on other nodes have overtaken.
+    pub(super) fn end_overtaken(&mut self, now: Now) {
+        if self.registry.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            let mut notices = Vec::new();
+            self.registry.handle_timeout(now.mono, &mut notices);
+            self.carry_out(now.mono, notices);
         }
+    }
+
+    /// When the registry wants to be looked at.
+    pub(super) fn registry_deadline(&self) -> Option<Timestamp> {
+        self.registry.deadline()
+    }
+
+    /// Where endpoints can go that this node cannot keep.
+    pub(super) fn set_elsewhere(&mut self, addresses: Vec<String>) {
+        self.elsewhere = addresses;
     }
 
     /// A frame to every endpoint of a session that is attached here.
     pub(super) fn tell_session(&mut self, now: Now, session: SessionId, frame: &ControlFrame) {
-        let seats = self.seats.iter_mut().filter(|(_, seat)| seat.entry.is_some_and(|(of, _)| of == session));
-        for (conn, seat) in seats {
-            push_own(now.mono, seat, frame);
-            self.dirty.insert(*conn);
+        for conn in self.registry.handles_of(session) {
+            self.tell(now.mono, conn, frame);
         }
     }
 
     /// Goes out of service: admits nothing new, asks everybody to attach elsewhere.
-    pub(super) fn drain_all(&mut self, now: Now, deadline_ms: u32, addresses: Vec<String>) {
+    pub(super) fn drain_all(&mut self, now: Now, deadline_ms: u32) {
         self.registry.drain();
-        let frame = ControlFrame::Move(Move { deadline_ms, addresses });
-        for (conn, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.core.is_admitted()) {
-            push_own(now.mono, seat, &frame);
-            self.dirty.insert(*conn);
+        let frame = ControlFrame::Move(Move { deadline_ms, addresses: self.elsewhere.clone() });
+        for (_, conn) in self.registry.handles() {
+            self.tell(now.mono, conn, &frame);
         }
+    }
+
+    /// Admits again.
+    pub(super) fn undrain(&mut self) {
+        self.registry.undrain();
     }
 
     /// The time of a drain is over: whoever is left goes.
@@ -536,19 +468,14 @@ impl Gateway {
         }
     }
 
-    fn leave(&mut self, seat: &mut Seat) {
+    fn leave(&mut self, now: Timestamp, seat: &mut Seat) {
         if seat.view.take().is_none() {
             return;
         }
         if let Some(claims) = seat.core.claims() {
             let mut notices = Vec::new();
-            let session = claims.session;
             self.registry.leave(claims, seat.id, &mut notices);
-            self.carry_out(Timestamp::ZERO, session, notices);
-        }
-        if let Some((session, entry)) = seat.entry.take() {
-            let MembershipEntry { number, attach_seq, .. } = entry;
-            self.effects.push(Effect::Detached { session, number, attach_seq });
+            self.carry_out(now, notices);
         }
     }
 
@@ -563,7 +490,7 @@ impl Gateway {
             && !seat.closed
         {
             seat.closed = true;
-            self.leave(&mut seat);
+            self.leave(now.mono, &mut seat);
             let mut bytes = seat.queues.clear().concat();
             if let Close::Refused(refusal) = close {
                 let ended = seat.ending.and_then(|(_, ended)| ended);
@@ -576,7 +503,6 @@ impl Gateway {
             seat.last = Some(bytes.into());
             self.effects.push(Effect::Close { conn });
         }
-        let _ = now;
         self.seats.insert(conn, seat);
         self.dirty.insert(conn);
     }
@@ -590,11 +516,6 @@ impl Gateway {
     }
 }
 
-fn blank(ticket: [u8; 32]) -> MembershipEntry {
-    let number = SenderNumber::new(1).expect("1 is a number");
-    MembershipEntry { number, kind: MemberKind::Lobby, attach_seq: AttachSeq(0), ticket }
-}
-
 fn push_own(now: Timestamp, seat: &mut Seat, frame: &ControlFrame) {
     if seat.ending.is_some() {
         return;
@@ -604,26 +525,4 @@ fn push_own(now: Timestamp, seat: &mut Seat, frame: &ControlFrame) {
     if let Push::Detach(refusal) = seat.queues.push_own(now, bytes.into()) {
         seat.ending = Some((refusal, None));
     }
-}
-
-fn states(view: &SessionView) -> BTreeMap<SenderNumber, PeerState> {
-    let rank = |state: PeerState| match state {
-        PeerState::Active => 3,
-        PeerState::Lobby => 2,
-        PeerState::Standby => 1,
-        PeerState::Gone => 0,
-    };
-    let mut states: BTreeMap<SenderNumber, PeerState> = BTreeMap::new();
-    for member in &view.members {
-        let state = match member.kind {
-            MemberKind::Active => PeerState::Active,
-            MemberKind::Standby => PeerState::Standby,
-            MemberKind::Lobby => PeerState::Lobby,
-        };
-        let known = states.entry(member.number).or_insert(state);
-        if rank(state) > rank(*known) {
-            *known = state;
-        }
-    }
-    states
 }

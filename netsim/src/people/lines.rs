@@ -8,6 +8,7 @@ use proto_spec::frame::{ControlFrame, PathHint};
 use proto_spec::lsa::DrainState;
 use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId};
 use sealcast_attach::config::WRITE_BATCH_BYTES;
+use sealcast_attach::{Change, Run};
 use sha2::{Digest as _, Sha256};
 
 use super::gateway::{Effect, Gateway};
@@ -60,9 +61,7 @@ impl World {
         };
         self.people.lines.insert(conn, line);
         let now = self.now_of(node);
-        let capacity = self.hosts[&node].config.capacity as usize;
-        let gateway = self.people.gateways.entry(node).or_insert_with(|| Gateway::new(node, capacity));
-        gateway.connect(now, conn, exporter);
+        self.people.gateway_of(node, &self.hosts).connect(now, conn, exporter);
         self.wake_node(conn, node);
         conn
     }
@@ -184,17 +183,24 @@ impl World {
             }
         }
         self.check_bounds(node);
+        let deadline = self.people.gateways.get(&node).and_then(Gateway::registry_deadline);
+        if let Some(deadline) = deadline {
+            let boot = self.hosts[&node].boot;
+            if self.registry_wakes.insert((node, deadline)) {
+                self.schedule_at(deadline, Event::People(PeopleEvent::Registry { node, boot }));
+            }
+        }
     }
 
     fn gateway_effect(&mut self, node: NodeNumber, effect: Effect) {
         match effect {
-            Effect::Attached { session, entry } => {
-                self.attach(node, session, entry, true);
+            Effect::Change(Change::Attached { session, entry, ready }) => {
+                self.attach(node, session, entry, ready);
             }
-            Effect::Detached { session, number, attach_seq } => {
+            Effect::Change(Change::Detached { session, number, attach_seq }) => {
                 self.detach_exactly(node, session, number, attach_seq);
             }
-            Effect::Remote { session, egress, frames } => self.send_frames(node, session, egress, frames),
+            Effect::Beyond { session, egress, run } => self.send_frames(node, session, egress, run),
             Effect::Handed { session, admitted_to } => {
                 self.check_endpoint_delivery(node, session, admitted_to);
             }
@@ -236,7 +242,7 @@ impl World {
             gateway.take(now, conn, room.min(WRITE_BATCH_BYTES), &mut bytes);
             if bytes.is_empty() {
                 if gateway.is_done(conn) {
-                    gateway.disconnect(conn, true);
+                    gateway.disconnect(now, conn, true);
                     self.node_closes(conn);
                 }
                 return;
@@ -283,8 +289,9 @@ impl World {
     pub(super) fn node_closed(&mut self, conn: ConnId, node: NodeNumber) {
         if self.is_current(conn) {
             let leaves = !self.misbehaves(Bug::ForgetToLeave, 2);
+            let now = self.now_of(node);
             if let Some(gateway) = self.people.gateways.get_mut(&node) {
-                gateway.disconnect(conn, leaves);
+                gateway.disconnect(now, conn, leaves);
             }
             self.after_gateway(node);
         }
@@ -323,8 +330,9 @@ impl World {
             if let Some(conn) = other.map(|(conn, _)| *conn) {
                 self.node_closes(conn);
                 let node = self.people.lines[&conn].node;
+                let now = self.now_of(node);
                 if let Some(gateway) = self.people.gateways.get_mut(&node) {
-                    gateway.disconnect(conn, true);
+                    gateway.disconnect(now, conn, true);
                 }
                 self.after_gateway(node);
             }
@@ -354,22 +362,39 @@ impl World {
     /// All nodes of a session know an attachment.
     pub(crate) fn attachment_ready(
         &mut self,
-        _node: NodeNumber,
-        _session: SessionId,
-        _number: SenderNumber,
-        _attach_seq: AttachSeq,
+        node: NodeNumber,
+        session: SessionId,
+        number: SenderNumber,
+        attach_seq: AttachSeq,
     ) {
+        let now = self.now_of(node);
+        if let Some(gateway) = self.people.gateways.get_mut(&node) {
+            gateway.ready(now, session, number, attach_seq);
+            self.after_gateway(node);
+        }
+    }
+
+    /// Attachments that were overtaken on other nodes may have had their time.
+    pub(super) fn registry_turn(&mut self, node: NodeNumber, boot: u64) {
+        let now = self.now_of(node);
+        self.registry_wakes.retain(|(other, at)| *other != node || *at > now.mono);
+        if self.hosts[&node].boot == boot
+            && let Some(gateway) = self.people.gateways.get_mut(&node)
+        {
+            gateway.end_overtaken(now);
+            self.after_gateway(node);
+        }
     }
 
     /// Frames that came over the mesh reach the members here.
-    pub(crate) fn deliver_frames(&mut self, at: NodeNumber, session: SessionId, frames: crate::sim::Frames) {
+    pub(crate) fn deliver_frames(&mut self, at: NodeNumber, session: SessionId, run: Run) {
         let now = self.now_of(at);
         let stranger = self.misbehaves(Bug::DeliverToStranger, 5);
         if let Some(gateway) = self.people.gateways.get_mut(&at) {
-            gateway.deliver(now, session, &frames);
             if stranger {
-                gateway.hand_to_stranger(now, session, &frames);
+                gateway.hand_to_stranger(now, session, run.clone());
             }
+            gateway.deliver(now, session, run);
             self.after_gateway(at);
         }
     }
@@ -381,17 +406,36 @@ impl World {
         }
         let now = self.now_of(node);
         self.input(node, sealcast_mesh::Input::Drain { within });
-        let serving = self.hosts.iter().filter(|(number, host)| {
-            **number != node && host.node.is_some() && host.drain == DrainState::Serving
-        });
-        let addresses = serving.map(|(number, _)| crate::sim::address(*number)).take(3).collect();
+        self.tell_elsewhere();
         if let Some(gateway) = self.people.gateways.get_mut(&node) {
-            gateway.drain_all(now, within.as_millis() as u32, addresses);
+            gateway.drain_all(now, within.as_millis() as u32);
             self.after_gateway(node);
         }
         self.excuse(node);
         let boot = self.hosts[&node].boot;
         self.schedule(within, Event::People(PeopleEvent::DrainEnds { node, boot }));
+    }
+
+    /// A node stays in service after all.
+    pub fn undrain(&mut self, node: NodeNumber) {
+        self.input(node, sealcast_mesh::Input::Undrain);
+        if let Some(gateway) = self.people.gateways.get_mut(&node) {
+            gateway.undrain();
+        }
+    }
+
+    /// Every gateway learns which nodes serve.
+    fn tell_elsewhere(&mut self) {
+        let serving: Vec<NodeNumber> = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.node.is_some() && host.drain == DrainState::Serving)
+            .map(|(number, _)| *number)
+            .collect();
+        for (number, gateway) in &mut self.people.gateways {
+            let others = serving.iter().filter(|other| *other != number);
+            gateway.set_elsewhere(others.take(3).map(|other| crate::sim::address(*other)).collect());
+        }
     }
 
     pub(super) fn drain_ends(&mut self, node: NodeNumber, boot: u64) {

@@ -183,6 +183,7 @@ impl World {
             PeopleEvent::Answer { who, id, result } => {
                 self.with_endpoint(who, |endpoint, now| endpoint.handle_call(now, id, result));
             }
+            PeopleEvent::Registry { node, boot } => self.registry_turn(node, boot),
             PeopleEvent::DrainEnds { node, boot } => self.drain_ends(node, boot),
             PeopleEvent::Begin { who } => self.begin(who),
             PeopleEvent::Invite { who, role } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proto_spec::egress::{EgressSet, HOP_LIMIT, TrunkHeader};
 use proto_spec::membership::MemberKind;
 use proto_spec::{NodeNumber, SessionId, Timestamp};
-use sealcast_attach::Forward;
+use sealcast_attach::Run;
 use sealcast_mesh::{DropReason, forward};
 
 use super::bug::Bug;
@@ -19,16 +19,8 @@ pub struct Unit {
     pub(crate) id: u64,
     /// As on the wire.
     pub(crate) header: TrunkHeader,
-    /// The frames of an endpoint; `None` for a bare packet.
-    pub(crate) frames: Option<Frames>,
-}
-
-/// Frames of one endpoint, class and destination.
-#[derive(Debug)]
-pub(crate) struct Frames {
-    pub(crate) forward: Forward,
-    /// Whether the sender was a guest where it came in.
-    pub(crate) from_lobby: bool,
+    /// Frames of one endpoint, class and destination; `None` for a bare packet.
+    pub(crate) run: Option<Run>,
 }
 
 /// What became of one unit.
@@ -66,34 +58,29 @@ impl World {
     }
 
     /// Frames of an endpoint leave their first node for others.
-    pub(crate) fn send_frames(
-        &mut self,
-        from: NodeNumber,
-        session: SessionId,
-        egress: EgressSet,
-        frames: Frames,
-    ) {
+    pub(crate) fn send_frames(&mut self, from: NodeNumber, session: SessionId, egress: EgressSet, run: Run) {
         let id = self.next_id();
         self.packets.insert(id, PacketTrace { sent_at: self.now, ..PacketTrace::default() });
         let header = TrunkHeader { hop_limit: HOP_LIMIT, ingress: from, egress, session };
-        self.inject(id, from, header, Some(frames));
+        self.inject(id, from, header, Some(run));
     }
 
-    fn inject(&mut self, id: u64, from: NodeNumber, header: TrunkHeader, frames: Option<Frames>) {
-        self.pass_on(from, None, Unit { id, header, frames });
+    fn inject(&mut self, id: u64, from: NodeNumber, header: TrunkHeader, run: Option<Run>) {
+        self.pass_on(from, None, Unit { id, header, run });
         self.settle_packet(id);
     }
 
-    pub(super) fn unit_arrives(&mut self, from: NodeNumber, to: NodeNumber, trunk: u64, unit: Unit) {
+    pub(super) fn unit_arrives(&mut self, from: NodeNumber, to: NodeNumber, trunk: u64, mut unit: Unit) {
         let id = unit.id;
         if let Some(trace) = self.packets.get_mut(&id) {
             trace.under_way -= 1;
         }
         if self.listens(to, from, trunk) {
-            if self.misbehaves(Bug::SkipDedup, 20) {
-                let header = unit.header.clone();
-                let frames = unit.frames.as_ref().map(Frames::copy);
-                self.pass_on(to, Some(from), Unit { id, header, frames });
+            // From here on it presses on nobody behind.
+            unit.run = unit.run.and_then(|run| self.people.gateway_of(to, &self.hosts).arrived(&run));
+            if self.misbehaves(Bug::SkipDedup, 3) {
+                let (header, run) = (unit.header.clone(), unit.run.clone());
+                self.pass_on(to, Some(from), Unit { id, header, run });
             }
             self.pass_on(to, Some(from), unit);
         }
@@ -102,7 +89,7 @@ impl World {
 
     /// What a node does with a unit: its own part to its members, a copy to each next hop.
     fn pass_on(&mut self, at: NodeNumber, arrived_on: Option<NodeNumber>, unit: Unit) {
-        let Unit { id, header, frames } = unit;
+        let Unit { id, header, run } = unit;
         let Some(node) = self.hosts[&at].node.as_ref() else { return };
         let snapshot = node.snapshot();
         let mut copies = forward(&snapshot, arrived_on, &header);
@@ -138,18 +125,18 @@ impl World {
             }
             let Some(trunk) = self.trunk_id(at, copy.to) else { continue };
             let header = TrunkHeader { hop_limit: copies.hop_limit, egress: copy.egress, ..header.clone() };
-            let frames = frames.as_ref().map(Frames::copy);
-            let bytes = frames.as_ref().map_or(64, |frames| frames.forward.run.bytes().len());
+            let run = run.clone();
+            let bytes = run.as_ref().map_or(64, |run| run.bytes().len());
             if let Some(trace) = self.packets.get_mut(&id) {
                 trace.under_way += 1;
             }
-            let unit = Unit { id, header, frames };
+            let unit = Unit { id, header, run };
             self.say(at, copy.to, bytes, Event::Unit { from: at, to: copy.to, trunk, unit });
         }
         if copies.local
-            && let Some(frames) = frames
+            && let Some(run) = run
         {
-            self.deliver_frames(at, header.session, frames);
+            self.deliver_frames(at, header.session, run);
         }
     }
 
@@ -164,15 +151,5 @@ impl World {
     pub fn carries(&self, number: NodeNumber, session: SessionId) -> bool {
         let attached = &self.hosts[&number].attached;
         attached.iter().any(|((of, _), entry)| *of == session && entry.kind == MemberKind::Active)
-    }
-}
-
-impl Frames {
-    fn copy(&self) -> Frames {
-        let Forward { run, destination } = &self.forward;
-        Frames {
-            forward: Forward { run: run.clone(), destination: destination.clone() },
-            from_lobby: self.from_lobby,
-        }
     }
 }

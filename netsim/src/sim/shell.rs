@@ -36,6 +36,7 @@ impl World {
             Output::Send { to, bytes } => self.transmit(number, to, bytes),
             Output::Sign { request, message } => {
                 let signature = self.authority.sign(&self.hosts[&number].identity.key, &message);
+                self.checkers.signed.insert(signature.0);
                 self.answer(number, boot, Input::Signed { request, signature });
             }
             Output::Verify { request, item } => {

@@ -1,11 +1,11 @@
 //! The world as a whole: time moves from event to event, and everything that happens is folded into one trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proto_spec::mesh::MeshMessage;
 use proto_spec::{NodeNumber, SessionId, Timestamp, Wire};
-use sealcast_mesh::{Input, Output, Perform, turn};
+use sealcast_mesh::{Input, Output, Perform, Verdict, turn};
 
 use super::authority::Authority;
 use super::bug::Bug;
@@ -68,6 +68,8 @@ pub struct World {
     /// Processes that ended, with when.
     pub(crate) deaths: Vec<(Timestamp, NodeNumber)>,
     pub(crate) authority: Authority,
+    /// When registries are to be looked at, so that each time is planned once.
+    pub(crate) registry_wakes: BTreeSet<(NodeNumber, Timestamp)>,
     pub(super) streams: BTreeMap<NodeNumber, Random>,
     pub(super) bugs: Random,
     queue: EventQueue<Event>,
@@ -134,6 +136,7 @@ impl World {
             told: false,
             deaths: Vec::new(),
             authority: Authority::new(seed),
+            registry_wakes: BTreeSet::new(),
             streams: BTreeMap::new(),
             bugs: Random::stream(seed, "bug", 0),
             queue: EventQueue::default(),
@@ -240,7 +243,14 @@ impl World {
             }
             Event::Answer { to, boot, input } => {
                 if self.hosts[&to].boot == boot {
+                    let about = match &input {
+                        Input::Verdict { verdict: Verdict::Signer(signer), .. } => Some(signer.node),
+                        _ => None,
+                    };
                     self.input(to, input);
+                    if let Some(about) = about {
+                        self.check_accepted(to, about);
+                    }
                 }
             }
             Event::Load { at, boot } => self.report_load(at, boot),

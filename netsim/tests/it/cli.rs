@@ -1,0 +1,66 @@
+//! The command line: results on stdout, talk on stderr, exit codes that tell what came of it.
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin_cmd;
+
+fn netsim() -> Command {
+    cargo_bin_cmd!("netsim")
+}
+
+fn stdout(command: &mut Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn scenarios_are_listed() {
+    let listed = stdout(netsim().arg("list"), 0);
+    assert_eq!(listed.lines().count(), netsim::scenario::SHIPPED.len());
+    assert!(listed.contains("kill-one-of-three"));
+}
+
+/// One line with seed, version, profile and trace; the same as JSON.
+#[test]
+fn a_run_names_seed_version_profile_and_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("report.json");
+    let run = ["run", "three-nodes", "--seed", "4", "--json"];
+    let shown = stdout(netsim().args(run).arg(&json), 0);
+    let first = shown.lines().next().unwrap();
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    for part in ["seed 4", "netsim 0.1.0", netsim::play::profile(), report["trace"].as_str().unwrap()] {
+        assert!(first.contains(part), "{first} lacks {part}");
+    }
+    assert_eq!(report["verdict"], "held");
+    assert!(shown.contains("all held"));
+}
+
+#[test]
+fn nonsense_is_refused_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    std::fs::write(&path, "name = \"wrong\"\nabout = \"\"\nduration = 5\n").unwrap();
+    let output = netsim().arg("run").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("wrong.toml:3: unknown field `duration`"), "{told}");
+    assert!(output.stdout.is_empty());
+    let missing = netsim().args(["run", "no-such-one"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("netsim list"));
+}
+
+/// Exit codes tell correctness from liveness; a failing run says how to run it again.
+#[test]
+fn exit_codes_tell_what_came_of_it() {
+    let wrong = stdout(netsim().args(["replay", "3", "--bug", "deliver-twice"]), 3);
+    assert!(wrong.contains("delivery: seed 3 at "), "{wrong}");
+    let late = stdout(netsim().args(["replay", "1", "--bug", "forget-member"]), 4);
+    assert!(late.contains("convergence: seed 1 at "), "{late}");
+    let soaked = stdout(netsim().args(["soak", "--seeds", "0..4", "--jobs", "2"]), 0);
+    assert!(soaked.contains("soak: 4 seeds") && soaked.contains("crashes 0"), "{soaked}");
+    assert!(!soaked.contains('\r'), "no progress bar but on a terminal");
+    let unknown = netsim().args(["replay", "3", "--bug", "no-such"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("use one of wrong-next-hop"));
+}

@@ -1,0 +1,132 @@
+//! The shipped scenarios hold, and each fault of the format does what its page says.
+
+use netsim::play::{Options, Report, Verdict, play};
+use netsim::scenario::Scenario;
+
+fn held(name: &str) -> Report {
+    let report = play(&Scenario::load(name).unwrap(), Options { seed: 5, ..Options::default() });
+    assert_eq!(report.verdict, Verdict::Held, "{name}: {:#?}", report.violations);
+    report
+}
+
+fn figure(report: &Report, name: &str) -> u64 {
+    report.figures.iter().find(|figure| figure.name == name).and_then(|figure| figure.value).unwrap()
+}
+
+#[test]
+fn three_nodes() {
+    let report = held("three-nodes");
+    // Two and four endpoints, five lines a second each for half a minute, to everybody else.
+    assert_eq!(figure(&report, "said"), 6 * 5 * 30);
+    assert_eq!(figure(&report, "delivered"), 2 * 150 + 4 * 3 * 150);
+    assert_eq!(figure(&report, "files_done"), 1);
+}
+
+#[test]
+fn kill_one_of_three() {
+    let report = held("kill-one-of-three");
+    assert_eq!(figure(&report, "files_done"), 6);
+}
+
+#[test]
+fn partition_heals() {
+    let report = held("partition-heals");
+    assert!(figure(&report, "gap_max_ms") > 24_000, "nothing crosses a partition of 25 s");
+}
+
+#[test]
+fn broker_down() {
+    held("broker-down");
+}
+
+#[test]
+fn slow_receiver() {
+    assert_eq!(figure(&held("slow-receiver"), "files_done"), 3);
+}
+
+#[test]
+fn transit_dies() {
+    held("transit-dies");
+}
+
+#[test]
+fn region_outage() {
+    held("region-outage");
+}
+
+#[test]
+fn rolling_drain() {
+    let report = held("rolling-drain");
+    assert!(figure(&report, "gap_max_ms") <= 1_000);
+}
+
+/// A scenario of two nodes and one session, with faults and checks of its own.
+fn small(faults: &str, checks: &str) -> Report {
+    let text = format!(
+        r#"name = "small"
+about = "Three nodes, one session."
+duration_s = 40
+[regions]
+names = ["here"]
+rtt_ms = [[10]]
+[[node]]
+number = 1
+region = "here"
+count = 3
+broker = true
+[[session]]
+name = "help"
+endpoint = [
+    {{ name = "provider", role = "provider", region = "here", node = 1, standby_node = 3 }},
+    {{ name = "customer", role = "customer", region = "here", node = 2, standby_node = 3 }},
+]
+[[workload]]
+kind = "chat"
+per_s = 5
+{faults}
+[checks]
+{checks}
+"#
+    );
+    let scenario = Scenario::parse("small.toml", &text).unwrap_or_else(|error| panic!("{error}"));
+    play(&scenario, Options { seed: 9, ..Options::default() })
+}
+
+fn fault(at_ms: u64, kind: &str, keys: &str) -> String {
+    format!("[[fault]]\nat_ms = {at_ms}\nkind = \"{kind}\"\n{keys}\n")
+}
+
+/// Every kind of fault, each ended before the scenario is: nothing is lost.
+#[test]
+fn all_kinds_of_faults_are_survived() {
+    let cases = [
+        fault(5_000, "stop", "node = 2") + &fault(12_000, "continue", "node = 2"),
+        fault(5_000, "stop", "node = 2") + &fault(5_400, "continue", "node = 2"),
+        fault(5_000, "kill", "node = 2") + &fault(15_000, "restart", "node = 2"),
+        fault(5_000, "drain", "node = 2\nwithin_ms = 10000") + &fault(25_000, "restart", "node = 2"),
+        fault(5_000, "silence", "from = [1]\nto = [2]") + &fault(12_000, "heal", ""),
+        fault(5_000, "partition", "sides = [[1], [2, 3]]") + &fault(12_000, "heal", ""),
+        fault(5_000, "reset", "between = [1, 2]"),
+        fault(5_000, "loss", "between = [1, 2]\npercent = 20") + &fault(15_000, "heal", ""),
+        fault(5_000, "delay", "between = [1, 2]\nby_ms = 100") + &fault(15_000, "heal", ""),
+        fault(5_000, "slow", "endpoint = \"customer\"\ndownstream_kib_s = 16"),
+        fault(5_000, "clock", "node = 2\noffset_ms = -100000"),
+        fault(5_000, "revoke", "node = 2"),
+    ];
+    for faults in cases {
+        let report = small(&faults, "converge_ms = 20_000");
+        assert_eq!(report.verdict, Verdict::Held, "{faults}{:#?}", report.violations);
+        assert!(figure(&report, "said") > 300, "{faults}");
+    }
+}
+
+/// A limit that does not hold fails the run, with the figure's name.
+#[test]
+fn limits_are_limits() {
+    let kill = fault(5_000, "kill", "node = 2") + &fault(15_000, "restart", "node = 2");
+    let report = small(&kill, "latency_p99_ms = 1");
+    assert_eq!(report.verdict, Verdict::Correctness);
+    assert!(report.violations[0].contains("latency_p99_ms"), "{:?}", report.violations);
+    let report = small("", "latency_p99_ms = 1000");
+    assert_eq!(report.verdict, Verdict::Held, "{:?}", report.violations);
+}
