@@ -170,8 +170,7 @@ impl Node {
         let local = bind_socket(&config.admin_socket())?;
         let tap = options.tap.as_deref().map(Tap::create).transpose()?;
         let trust = Arc::new(ArcSwap::from_pointee(material.trust.clone()));
-        let revocations =
-            Revocations::open(state.path().join(revocations::FILE), Arc::clone(&trust), clock);
+        let revocations = Revocations::open(state.path().join(revocations::FILE), Arc::clone(&trust), clock);
         let revocations = Arc::new(revocations);
 
         let metrics = Metrics::new();

@@ -124,8 +124,7 @@ fn read_broker(
     let key_problem = |why: String| config.wrong("broker.key", format!("{}: {why}", files.key.display()));
     let pem = std::fs::read(&files.key).map_err(|error| key_problem(error.to_string()))?;
     let signing_key = key::signing_key_from_pem(&pem).map_err(|error| key_problem(error.to_string()))?;
-    let signer =
-        BrokerSigner::new(&identity, signing_key).map_err(|error| key_problem(error.to_string()))?;
+    let signer = BrokerSigner::new(&identity, signing_key).map_err(|error| key_problem(error.to_string()))?;
     Ok(BrokerMaterial { identity, signer })
 }
 

@@ -205,7 +205,9 @@ mod tests {
         let list = revocations.check(&one).unwrap();
         let two = mesh.key.revoke(Some(&list), [second], now).unwrap().to_bytes();
         let in_force = revocations.offer(&two).unwrap().unwrap();
-        assert!(matches!(in_force.input(), Input::Revocations { list, revoked } if list.0.number == 2 && revoked.len() == 2));
+        assert!(
+            matches!(in_force.input(), Input::Revocations { list, revoked } if list.0.number == 2 && revoked.len() == 2)
+        );
         assert!(revocations.offer(&one).unwrap().is_none(), "an older number changes nothing");
         assert!(revocations.offer(&two).unwrap().is_none());
         assert!(revocations.names(&second.certificate));

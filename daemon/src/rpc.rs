@@ -74,7 +74,8 @@ pub async fn serve_endpoints(
     let incoming = ReceiverStream::new(connections).map(Ok::<_, std::convert::Infallible>);
     let routes = Routes::from(endpoint_routes(backend).into_axum_router().merge(page));
     let served = server(&limits, limits.grpc_streams_max)
-        .add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the endpoints' gRPC server ended");
     }
@@ -122,7 +123,9 @@ pub async fn serve_peers(
                         return;
                     }
                 }
-                None => tracing::warn!(%node, "a node has as many gRPC connections as it may: one more is closed"),
+                None => {
+                    tracing::warn!(%node, "a node has as many gRPC connections as it may: one more is closed")
+                }
             }
         }
     };

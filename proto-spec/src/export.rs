@@ -163,7 +163,9 @@ impl MeshExport {
         let known: BTreeSet<u16> = self.nodes.iter().map(|node| node.number).collect();
         for link in &self.links {
             if link.a >= link.b || !known.contains(&link.a) || !known.contains(&link.b) {
-                return Err(ExportError::Wrong("a link joins two different nodes of it, the lower one first"));
+                return Err(ExportError::Wrong(
+                    "a link joins two different nodes of it, the lower one first",
+                ));
             }
         }
         Ok(())
@@ -227,7 +229,10 @@ mod tests {
         for (index, spoil) in bad.into_iter().enumerate() {
             let mut export = export();
             spoil(&mut export);
-            assert!(matches!(MeshExport::from_text(&export.to_text()), Err(ExportError::Wrong(_))), "{index}");
+            assert!(
+                matches!(MeshExport::from_text(&export.to_text()), Err(ExportError::Wrong(_))),
+                "{index}"
+            );
         }
         let newer = export().to_text().replace("\"version\": 1", "\"version\": 2");
         assert!(matches!(MeshExport::from_text(&newer), Err(ExportError::Version(2))));

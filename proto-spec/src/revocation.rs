@@ -146,7 +146,10 @@ mod tests {
         for length in 0..short.len() {
             assert!(SignedRevocations::from_bytes(&short[..length]).is_err());
         }
-        assert_eq!(SignedRevocations::from_bytes(&[&short[..], &[0]].concat()), Err(DecodeError::Trailing(1)));
+        assert_eq!(
+            SignedRevocations::from_bytes(&[&short[..], &[0]].concat()),
+            Err(DecodeError::Trailing(1))
+        );
     }
 
     /// \[REV-1\]: entries ascend, numbers start at 1, and one more than the limit is refused by its count alone.

@@ -96,9 +96,7 @@ fn canvas(mesh: &rpc::Mesh) -> String {
         };
         let start = (*x as usize).saturating_sub(label.len() / 2);
         for (offset, letter) in label.chars().enumerate() {
-            if let Some(cell) =
-                cells.get_mut(*y as usize).and_then(|line| line.get_mut(start + offset))
-            {
+            if let Some(cell) = cells.get_mut(*y as usize).and_then(|line| line.get_mut(start + offset)) {
                 *cell = letter;
             }
         }

@@ -115,7 +115,17 @@ async fn show(number: Option<u16>, global: &Global) -> Result<(), Failure> {
 pub(crate) fn node_table(mesh: &rpc::Mesh) -> Table {
     let mut table = Table::new(
         &["node", "state", "roles", "failure_domain", "attachments", "way", "rtt"],
-        &["region", "capacity", "backup", "hops", "software", "addresses", "incarnation", "sequence", "report_age"],
+        &[
+            "region",
+            "capacity",
+            "backup",
+            "hops",
+            "software",
+            "addresses",
+            "incarnation",
+            "sequence",
+            "report_age",
+        ],
     );
     for node in &mesh.nodes {
         let state = if node.reachable { node.drain.clone() } else { "out of reach".into() };

@@ -41,7 +41,9 @@ pub(crate) fn run(command: &Pki, global: &Global) -> Result<(), Failure> {
             issue(&role, &[], common, global)
         }
         Pki::Renew { certificate, days, dir } => renew(certificate, *days, &dir.dir, global),
-        Pki::Revoke { .. } | Pki::Publish { .. } => unreachable!("they talk to nodes: main sends them elsewhere"),
+        Pki::Revoke { .. } | Pki::Publish { .. } => {
+            unreachable!("they talk to nodes: main sends them elsewhere")
+        }
         Pki::Show { file, dir } => show(file.as_deref(), &dir.dir, global),
     }
 }
@@ -125,7 +127,9 @@ fn renew(certificate: &Path, days: u32, dir: &Path, global: &Global) -> Result<(
     let new = issued.files.iter().find(|file| !file.secret).expect("an issued certificate has a file");
     replace(certificate, new).map_err(|error| unwritable(certificate, error))?;
     report(&[certificate.to_owned(), kept], global)?;
-    eprintln!("\nBoth are good until the old one's end. Copy the new one to its node and send relayd a SIGHUP.");
+    eprintln!(
+        "\nBoth are good until the old one's end. Copy the new one to its node and send relayd a SIGHUP."
+    );
     Ok(())
 }
 

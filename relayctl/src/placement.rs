@@ -33,7 +33,9 @@ pub(crate) async fn run(command: Placement, global: &Global) -> Result<(), Failu
         return table.print(global.output);
     }
     if reply.placements.is_empty() {
-        eprintln!("This broker has placed nobody since it started. What would it do? Ask with --new or --from.");
+        eprintln!(
+            "This broker has placed nobody since it started. What would it do? Ask with --new or --from."
+        );
     }
     for (index, placement) in reply.placements.iter().enumerate() {
         if index > 0 {

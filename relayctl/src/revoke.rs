@@ -72,7 +72,9 @@ pub(crate) async fn revoke(what: &[String], dir: &Path, global: &Global) -> Resu
     if global.socket.is_some() || global.address.is_some() {
         return publish(dir, global).await;
     }
-    eprintln!("No node knows it yet: `relayctl pki publish` with --socket or --address tells one, which tells all.");
+    eprintln!(
+        "No node knows it yet: `relayctl pki publish` with --socket or --address tells one, which tells all."
+    );
     Ok(())
 }
 
@@ -136,9 +138,8 @@ fn held(dir: &Path, kind: &str, name: &str) -> Result<Vec<Inspection>, Failure> 
         files.extend(pki::pem_files(&dir.join(OLD)).unwrap_or_default());
     }
     let readable = files.iter().filter_map(|path| leaf(path).ok());
-    let found: Vec<Inspection> = readable
-        .filter(|about| about.identity.as_ref().is_some_and(|(_, role)| wanted(role)))
-        .collect();
+    let found: Vec<Inspection> =
+        readable.filter(|about| about.identity.as_ref().is_some_and(|(_, role)| wanted(role))).collect();
     if found.is_empty() {
         return Err(Failure::not_found(format!(
             "{}: holds no certificate of {kind} {name}: name its file, or another --dir",

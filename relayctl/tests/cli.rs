@@ -374,12 +374,16 @@ fn the_mesh_is_shown_in_all_forms() {
     let status = at(&socket, &["mesh", "status"]);
     let talk_of = out(&status);
     assert!(status.status.success(), "{status:?}");
-    for part in ["2 of 3 within reach", "1 of 2 agreed", "one end alone", "out of reach", "node 9 runs twice"] {
+    for part in ["2 of 3 within reach", "1 of 2 agreed", "one end alone", "out of reach", "node 9 runs twice"]
+    {
         assert!(talk_of.contains(part), "{part} in {talk_of}");
     }
     let json: serde_json::Value =
         serde_json::from_str(out(&at(&socket, &["-o", "json", "mesh", "status"]))).unwrap();
-    assert_eq!((json["nodes"][0]["load"]["attachments"].as_u64(), json["backups"]["none"].as_u64()), (Some(3), Some(1)));
+    assert_eq!(
+        (json["nodes"][0]["load"]["attachments"].as_u64(), json["backups"]["none"].as_u64()),
+        (Some(3), Some(1))
+    );
 
     let list = at(&socket, &["node", "list", "-o", "csv"]);
     assert!(out(&list).starts_with("node,state,roles,") && out(&list).lines().count() == 4, "{}", out(&list));
@@ -447,7 +451,10 @@ fn a_session_is_shown_over_its_nodes() {
 fn placements_are_explained() {
     let (_folder, socket) = scripted();
     let last = at(&socket, &["placement", "explain"]);
-    assert!(out(&last).contains("2023-11-14") && out(&last).contains("went to node 7; no standby"), "{last:?}");
+    assert!(
+        out(&last).contains("2023-11-14") && out(&last).contains("went to node 7; no standby"),
+        "{last:?}"
+    );
     let would = at(&socket, &["placement", "explain", "--from", "relay.example.org:12.5"]);
     assert!(out(&would).contains("A new session would go") && out(&would).contains("12.5 ms"), "{would:?}");
     assert_eq!(code(&at(&socket, &["placement", "explain", "--from", "nonsense"])), 2);
@@ -476,7 +483,8 @@ fn certificates_are_renewed_and_revoked() {
     assert!(renewed.status.success(), "{renewed:?}");
     assert_ne!(std::fs::read(&certificate).unwrap(), before);
     assert_eq!(std::fs::read(dir.join("node-7.key")).unwrap(), key, "the same key");
-    let kept: Vec<_> = std::fs::read_dir(dir.join("old")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept: Vec<_> =
+        std::fs::read_dir(dir.join("old")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(std::fs::read(&kept[0]).unwrap(), before);
 
     // Without --yes and nobody to ask nothing happens.

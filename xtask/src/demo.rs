@@ -116,7 +116,8 @@ fn tell(
 
     let [ada, bob, eve] = people;
     let hardship = Hardship { programs, killed: second, drained: third, tap: &taps[NODES] };
-    report.transfer(send_through(ada, bob, &outgoing, &outgoing_hash, &hardship, &mut report)?);
+    let transfer = send_through(ada, bob, &outgoing, &outgoing_hash, &hardship, &mut report)?;
+    report.transfer(transfer);
     let to = ada.number;
     report.transfer(send(bob, ada, to, &incoming, &incoming_hash)?);
     report.picture(graph(programs, first)?);

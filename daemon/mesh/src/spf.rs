@@ -158,12 +158,7 @@ pub fn distances(from: NodeNumber, vertices: &[Vertex<'_>]) -> Vec<(NodeNumber, 
     let Some(root) = graph.index(from) else { return Vec::new() };
     let reached = graph.tree(root).reached;
     let cost = |distance: Distance| (distance.cost % DRAIN_COST) as u32;
-    graph
-        .nodes
-        .iter()
-        .zip(reached)
-        .filter_map(|(node, reached)| Some((*node, cost(reached?.0))))
-        .collect()
+    graph.nodes.iter().zip(reached).filter_map(|(node, reached)| Some((*node, cost(reached?.0)))).collect()
 }
 
 /// The best loop-free alternate \[SPF-4\] (RFC 5286, inequalities 1 and 3).

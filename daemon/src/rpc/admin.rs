@@ -1,6 +1,7 @@
 //! The `Admin` calls. Who calls is known from the connection: the local socket's user, a certificate, or the word of another
 //! node for what concerns one node alone \[GW-16\].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const TAIL_PAGE: usize = 200;
 
 /// Until another node has answered what was handed to it.
 const HANDED_ON_TIME: Duration = Duration::from_secs(5);
+/// Nodes that are asked at once for their part of a session: as many as can carry one.
+const ASKED_MAX: usize = proto_spec::mesh::SESSION_NODES_MAX;
 /// Longest drain that may be ordered: as long as the configuration allows.
 const DRAIN_MS_MAX: u64 = 3_600_000;
 
@@ -94,10 +97,11 @@ impl AdminCalls {
     ) -> Result<(AdminClient<PeerChannel>, Incoming<T>), Status> {
         // What was handed on once goes no further.
         let Some(admin) = call.admin.clone().filter(|_| call.via.is_none()) else {
-            return Err(self.invalid("the call was handed to the wrong node: connect to the one that it is for"));
+            return Err(
+                self.invalid("the call was handed to the wrong node: connect to the one that it is for")
+            );
         };
-        let channel =
-            self.backend.node_channel(node).await.map_err(|fault| self.backend.status(&fault))?;
+        let channel = self.backend.node_channel(node).await.map_err(|fault| self.backend.status(&fault))?;
         let mut request = Incoming::new(message);
         request.set_timeout(HANDED_ON_TIME);
         Vouch::Admin(admin).put(request.metadata_mut());
@@ -120,6 +124,11 @@ impl AdminCalls {
             self.backend.mesh().order(input).await;
             let drain = drain_name(self.backend.mesh().view().drain).into();
             return Ok(Response::new(rpc::DrainNodeReply { node_number: node.value().into(), drain }));
+        }
+        if Method::DrainNode.permit(call.admin.as_ref()).is_err() {
+            // Refused, and written down where there is an audit, before anybody is called for it.
+            self.backend.call(call, request).await?;
+            return Err(self.backend.status(&Fault::Bug));
         }
         // The way there first: an order that cannot be passed on is none.
         let number = node.value().into();
@@ -275,10 +284,7 @@ impl rpc::admin_server::Admin for AdminCalls {
         }
     }
 
-    async fn show_session_part(
-        &self,
-        request: Incoming<rpc::SessionRequest>,
-    ) -> Answer<rpc::SessionPart> {
+    async fn show_session_part(&self, request: Incoming<rpc::SessionRequest>) -> Answer<rpc::SessionPart> {
         let call = self.evidence(&request, Method::ShowSessionPart)?;
         let session = self.session_id(&request.into_inner().session_id)?;
         self.backend.call(&call, Request::ShowSessionPart).await?;
@@ -314,10 +320,7 @@ impl rpc::admin_server::Admin for AdminCalls {
         self.order(&call, node, Order::Drain { within_ms: message.within_ms }).await
     }
 
-    async fn undrain_node(
-        &self,
-        request: Incoming<rpc::UndrainNodeRequest>,
-    ) -> Answer<rpc::DrainNodeReply> {
+    async fn undrain_node(&self, request: Incoming<rpc::UndrainNodeRequest>) -> Answer<rpc::DrainNodeReply> {
         let call = self.evidence(&request, Method::UndrainNode)?;
         let node = self.node_number(request.into_inner().node_number)?;
         self.order(&call, node, Order::Undrain).await
@@ -343,7 +346,7 @@ impl rpc::admin_server::Admin for AdminCalls {
             }
             vec![node]
         } else {
-            let nodes = self.backend.mesh().nodes_of(self.session_id(&message.session_id)?);
+            let nodes = self.backend.nodes_of(self.session_id(&message.session_id)?);
             nodes.into_iter().filter(|node| *node != own).collect()
         };
         let ways = destinations.into_iter().map(|node| overview::way(&topology, node)).collect();
@@ -455,26 +458,42 @@ impl AdminCalls {
 
     fn own_part(&self, session: SessionId) -> rpc::SessionPart {
         let here = self.backend.gateway().session(session);
-        convert::session_part(here.as_ref(), self.backend.facts().number.value().into())
+        let nodes = self.backend.mesh().nodes_of(session);
+        convert::session_part(here.as_ref(), self.backend.facts().number.value().into(), &nodes)
     }
 
-    /// A session with the part of every node that carries it. Nodes that do not answer are named, not waited for.
+    /// A session with the part of every node that carries it. Whom the broker knows of is asked, then whom those know of;
+    /// where nothing is known, any node may. Nodes that carry it and do not answer are named, not waited for.
     async fn session(&self, call: &Call, view: SessionView) -> rpc::Session {
         let session = view.id;
         let own = self.backend.facts().number;
-        let others = self.backend.mesh().nodes_of(session).into_iter().filter(|node| *node != own);
-        let asked = others.map(|node| async move { (node, self.part_of(call, node, session).await) });
-        let mut parts = vec![self.own_part(session)];
-        // Where nobody is attached there is no part to speak of.
-        parts.retain(|part| !part.members.is_empty() || !part.traffic.is_empty());
-        let mut unanswered = Vec::new();
-        for (node, answer) in futures::future::join_all(asked).await {
-            match answer {
-                Ok(part) => parts.push(part),
-                Err(_) => unanswered.push(node.value().into()),
-            }
+        let own_part = self.own_part(session);
+        let known: BTreeSet<NodeNumber> = self.backend.nodes_of(session).into_iter().collect();
+        let mut asking = known.clone();
+        if known.is_empty() {
+            asking.extend(self.backend.mesh().view().roster.iter().take(ASKED_MAX));
         }
+        let mut carrying = known;
+        let (mut parts, mut asked, mut silent) = (vec![own_part], BTreeSet::from([own]), BTreeSet::new());
+        for _ in 0..2 {
+            let round: Vec<NodeNumber> = asking.difference(&asked).copied().take(ASKED_MAX).collect();
+            asked.extend(&round);
+            let answers =
+                round.into_iter().map(|node| async move { (node, self.part_of(call, node, session).await) });
+            for (node, answer) in futures::future::join_all(answers).await {
+                match answer {
+                    Ok(part) => parts.push(part),
+                    Err(_) => drop(silent.insert(node)),
+                }
+            }
+            let told = parts.iter().flat_map(|part| &part.nodes);
+            carrying.extend(told.filter_map(|number| NodeNumber::new(u16::try_from(*number).ok()?)));
+            asking.clone_from(&carrying);
+        }
+        // A node with nobody attached and nothing relayed has no part.
+        parts.retain(|part| !part.members.is_empty() || !part.traffic.is_empty());
         parts.sort_by_key(|part| part.node_number);
+        let unanswered = silent.intersection(&carrying).map(|node| node.value().into()).collect();
         convert::session(view, parts, unanswered)
     }
 }

@@ -4,7 +4,7 @@
 //! Calls that change something take turns in this process, so that they do not fail each other's conditions; the
 //! conditions stay, for the day when several brokers share a store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ const CONFLICTS_MAX: usize = 16;
 const TOMBSTONES_PAGE: usize = 1_000;
 /// Placements that can be explained afterwards \[PLC-3\].
 const PLACEMENTS_KEPT: usize = 64;
+/// Sessions of which is remembered where their endpoints were sent: more than live at once; the oldest are forgotten.
+const SENT_SESSIONS_MAX: usize = 65_536;
 /// Brokers that are tried for one call, so that its caller does not wait for ever \[GW-14\].
 const BROKERS_TRIED_MAX: usize = 3;
 /// Housekeeping calls in a row before others have their turn.
@@ -69,7 +71,9 @@ pub enum Fault {
     #[error(transparent)]
     Password(#[from] PasswordError),
     /// No broker answers.
-    #[error("no broker of this mesh can be reached ({0}); running sessions go on: try again, or tell its administrator")]
+    #[error(
+        "no broker of this mesh can be reached ({0}); running sessions go on: try again, or tell its administrator"
+    )]
     NoBroker(String),
     /// The call needs a broker, and this node has none.
     #[error("this node has no broker: give relayctl a node that has one, see `relayctl node list`")]
@@ -157,6 +161,30 @@ pub struct Backend {
     rng: Mutex<ChaCha20Rng>,
     facts: NodeFacts,
     placements: Mutex<VecDeque<PlacementRecord>>,
+    sent: Mutex<Sent>,
+}
+
+/// Where endpoints of each session were sent: what a broker goes by whose own node does not carry the session and so is not
+/// told by the overlay where it is.
+#[derive(Default)]
+struct Sent {
+    nodes: BTreeMap<SessionId, BTreeSet<NodeNumber>>,
+    /// In the order of their first placement.
+    order: VecDeque<SessionId>,
+}
+
+impl Sent {
+    fn note(&mut self, session: SessionId, node: NodeNumber) {
+        if !self.nodes.contains_key(&session) {
+            if self.order.len() >= SENT_SESSIONS_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.nodes.remove(&oldest);
+            }
+            self.order.push_back(session);
+        }
+        self.nodes.entry(session).or_default().insert(node);
+    }
 }
 
 /// The broker in this node, with its store and what belongs to them.
@@ -233,6 +261,7 @@ impl Backend {
             rng: Mutex::new(rng),
             facts,
             placements: Mutex::default(),
+            sent: Mutex::default(),
         };
         backend.refresh_verifier();
         backend.refresh_sites();
@@ -308,6 +337,16 @@ impl Backend {
     /// The last placements, oldest first.
     pub(super) fn placements(&self) -> Vec<PlacementRecord> {
         self.placements.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Where a session is: as the overlay says where this node carries it, else where its endpoints were sent.
+    pub(super) fn nodes_of(&self, session: SessionId) -> Vec<NodeNumber> {
+        let nodes = self.mesh.nodes_of(session);
+        if !nodes.is_empty() {
+            return nodes;
+        }
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.nodes.get(&session).map(|nodes| nodes.iter().copied().collect()).unwrap_or_default()
     }
 
     /// A node's last report, at brokers.
@@ -464,7 +503,8 @@ impl Backend {
     async fn decide(self: &Arc<Self>, call: &Call, request: &Request) -> Result<Reply, Fault> {
         let seed = Seed::draw(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         let broker = self.embedded()?;
-        let mut turn = if changes(request) { Some(Arc::clone(&broker.turn).lock_owned().await) } else { None };
+        let mut turn =
+            if changes(request) { Some(Arc::clone(&broker.turn).lock_owned().await) } else { None };
         for _ in 0..CONFLICTS_MAX {
             let commit = match self.decide_once(call, request, &seed).await? {
                 Decision::Answer(reply) => return Ok(reply),
@@ -528,7 +568,7 @@ impl Backend {
                         reads.insert_range(range, entries);
                     }
                     Read::Session(session) => {
-                        let nodes = self.mesh.nodes_of(session);
+                        let nodes = self.nodes_of(session);
                         reads.insert_session(session, self.topology().session_place(nodes));
                     }
                 }
@@ -550,6 +590,7 @@ impl Backend {
         let now = self.clock.now();
         if let (Some(broker), Some(first)) = (&self.broker, located.placement.offered.first()) {
             broker.core.write().unwrap_or_else(PoisonError::into_inner).placed(*first, now.mono);
+            self.sent.lock().unwrap_or_else(PoisonError::into_inner).note(session, *first);
         }
         let mut placements = self.placements.lock().unwrap_or_else(PoisonError::into_inner);
         if placements.len() >= PLACEMENTS_KEPT {
@@ -634,11 +675,7 @@ impl LoadSink for Backend {
 }
 
 impl Embedded {
-    async fn start(
-        parts: BrokerParts,
-        verifier: Verifier,
-        rng: &mut ChaCha20Rng,
-    ) -> Result<Embedded, Fault> {
+    async fn start(parts: BrokerParts, verifier: Verifier, rng: &mut ChaCha20Rng) -> Result<Embedded, Fault> {
         let BrokerParts { signer, store, limit_calls } = parts;
         let passwords = Passwords::default();
         // What unknown accounts are checked against: a password that nobody knows, at the cost of all others.
@@ -716,7 +753,11 @@ mod tests {
             };
             drop(backend.broker.as_ref().unwrap().turn.lock().await);
             let there = backend.ask(&call, Request::ShowAccount { email }).await.is_ok();
-            assert_eq!(*backend.commits().unwrap().borrow() - before, u64::from(there), "after {polls} polls");
+            assert_eq!(
+                *backend.commits().unwrap().borrow() - before,
+                u64::from(there),
+                "after {polls} polls"
+            );
             cut_short += u64::from(there && !done);
             if cut_short == 2 || done {
                 break;

@@ -55,7 +55,8 @@ pub(super) fn admin<T>(backend: &Backend, request: &Incoming<T>) -> Result<Admin
             CertificateRole::Admin { role, name } => {
                 // A list may have come into force since the connection was made [REV-4].
                 if backend.revocations().names(&identity.certificate) {
-                    return Err(backend.status(&Fault::Refused("the certificate has been revoked: ask for a new one")));
+                    return Err(backend
+                        .status(&Fault::Refused("the certificate has been revoked: ask for a new one")));
                 }
                 let admin = AdminCaller::Certificate { role: *role, name: name.clone() };
                 Ok(AdminSeen { admin, via: None })

@@ -1,8 +1,8 @@
 //! The broker's types as gRPC's messages. Plain copies; decides nothing.
 
-use proto_spec::TrafficClass;
 use proto_spec::frame::PeerState;
 use proto_spec::ticket::Role;
+use proto_spec::{NodeNumber, TrafficClass};
 use sealcast_attach::ClassCount;
 use sealcast_attach::registry::{AttachmentStatus, SessionStatus};
 use sealcast_broker::record::{AccountRole, MemberState};
@@ -97,12 +97,16 @@ pub(super) fn listed_session(
     here: Option<&SessionStatus>,
     node_number: u32,
 ) -> rpc::Session {
-    let part = session_part(here, node_number);
+    let part = session_part(here, node_number, &[]);
     rpc::Session { members: part.members, traffic: part.traffic, ..session_head(view) }
 }
 
 /// One session with each node's part of it: every attachment, and the members who have none.
-pub(super) fn session(mut view: SessionView, parts: Vec<rpc::SessionPart>, unanswered: Vec<u32>) -> rpc::Session {
+pub(super) fn session(
+    mut view: SessionView,
+    parts: Vec<rpc::SessionPart>,
+    unanswered: Vec<u32>,
+) -> rpc::Session {
     let members = std::mem::take(&mut view.members);
     let mut rows = Vec::new();
     for known in members {
@@ -156,12 +160,18 @@ fn session_head(view: SessionView) -> rpc::Session {
 }
 
 /// What one node knows of a session.
-pub(super) fn session_part(here: Option<&SessionStatus>, node_number: u32) -> rpc::SessionPart {
-    let Some(here) = here else { return rpc::SessionPart { node_number, ..Default::default() } };
+pub(super) fn session_part(
+    here: Option<&SessionStatus>,
+    node_number: u32,
+    nodes: &[NodeNumber],
+) -> rpc::SessionPart {
+    let nodes = nodes.iter().map(|node| node.value().into()).collect();
+    let Some(here) = here else { return rpc::SessionPart { node_number, nodes, ..Default::default() } };
     rpc::SessionPart {
         node_number,
         members: here.attachments.iter().map(|attached| attachment(attached, node_number)).collect(),
         traffic: traffic(&here.traffic),
+        nodes,
     }
 }
 

@@ -56,7 +56,10 @@ impl ForwardedCalls {
             let onward = self.onward(request)?;
             let broker = self.backend.broker_channel().await.map_err(|fault| self.backend.status(&fault))?;
             // Only the message goes back: what HTTP says between two nodes is theirs.
-            send(broker.endpoint(), onward).await.map(|reply| Response::new(reply.into_inner())).map_err(hand_back)
+            send(broker.endpoint(), onward)
+                .await
+                .map(|reply| Response::new(reply.into_inner()))
+                .map_err(hand_back)
         }
         .await;
         let code = answer.as_ref().err().map_or(tonic::Code::Ok, Status::code);

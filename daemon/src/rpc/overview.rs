@@ -300,7 +300,7 @@ mod tests {
         let way = way(&topology(), number(4));
         let told: Vec<(u32, u32, u32, &str)> =
             way.hops.iter().map(|hop| (hop.from, hop.next, hop.backup, hop.protection.as_str())).collect();
-        assert_eq!(told, [(1, 2, 3, "node"), (2, 4, 1, "link")]);
+        assert_eq!(told, [(1, 2, 3, "node"), (2, 4, 0, "none")], "over 1 it is as far as back and on");
         assert_eq!(way.hops[0].cost_us, 24_000, "22 ms and a millisecond a hop");
         assert!(super::way(&topology(), number(5)).hops.is_empty(), "one end alone lists the link");
         assert!(super::way(&topology(), number(1)).hops.is_empty());
@@ -324,6 +324,10 @@ mod tests {
     #[test]
     fn alarms_say_who_and_what_to_do() {
         let alarm = Alarm::NumberInUse { node: number(3), kept: [1; 32], refused: [2; 32] };
-        assert!(sentence(&alarm).contains("node 3") && sentence(&alarm).contains("0202"), "{}", sentence(&alarm));
+        assert!(
+            sentence(&alarm).contains("node 3") && sentence(&alarm).contains("0202"),
+            "{}",
+            sentence(&alarm)
+        );
     }
 }

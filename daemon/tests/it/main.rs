@@ -7,4 +7,5 @@ mod check;
 mod durability;
 mod lifecycle;
 mod listener;
+mod mesh;
 mod support;

@@ -346,7 +346,7 @@ impl Attachment {
 /// A mesh of one configured node in a folder.
 pub(crate) struct Mesh {
     pub(crate) folder: tempfile::TempDir,
-    key: IssuingKey,
+    pub(crate) key: IssuingKey,
 }
 
 pub(crate) fn now() -> WallTime {

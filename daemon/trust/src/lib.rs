@@ -18,8 +18,8 @@ pub mod tombstone;
 pub use audit::{AuditFault, AuditLink, FaultKind, Head};
 pub use cert::{AdminRole, CertError, CertificateRole, Identity, MeshName, MeshTrust};
 pub use key::BrokerSigner;
-pub use revocation::{RevocationError, RevocationList};
 pub use proof::{ProofError, ticket_hash, verify_attach_proof, verify_credential, verify_ticket_call};
+pub use revocation::{RevocationError, RevocationList};
 pub use ticket::{BrokerKey, TicketError, Verifier, issue};
 
 /// SHA-256 over parts laid end to end; every caller fixes the lengths or writes them among the parts.

@@ -82,7 +82,9 @@ fn who_cannot_take_anybody_gets_nobody() {
         let mut offered = numbers(&nodes);
         offered.sort_unstable();
         assert_eq!(offered, [1, 4]);
-        assert!(!offered.is_empty() && standby.is_some_and(|standby| offered.contains(&standby.node.value())));
+        assert!(
+            !offered.is_empty() && standby.is_some_and(|standby| offered.contains(&standby.node.value()))
+        );
     }
     let last = world.placements.last().unwrap();
     let verdict = |number: u16| last.placement.considered[usize::from(number) - 1].verdict;
@@ -146,6 +148,10 @@ fn orders_to_nodes_are_audited() {
     let drained = &audit[0];
     assert!(drained.contains("\"node.drain\"") && drained.contains("\"node 3\""), "{drained}");
     assert!(drained.contains("\"ada\"") && drained.contains("\"via\":\"node 7\""), "{drained}");
-    assert!(audit[1].contains("revocations.publish") && audit[1].contains("\"number\":\"4\""), "{}", audit[1]);
+    assert!(
+        audit[1].contains("revocations.publish") && audit[1].contains("\"number\":\"4\""),
+        "{}",
+        audit[1]
+    );
     assert!(audit[2].contains("refused") && audit[2].contains("\"via\":\"node 7\""), "{}", audit[2]);
 }
