@@ -3,7 +3,7 @@
 //!
 //! An endpoint attaches where the broker says; a node that the scenario names is all that its line reaches until time 0.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -205,7 +205,7 @@ impl<'h> Stage<'h> {
         for session in 0..scenario.sessions.len() {
             stage.open_session(scenario, session)?;
         }
-        stage.release(scenario)?;
+        stage.wait_standbys()?;
         Ok(stage)
     }
 
@@ -365,6 +365,8 @@ impl<'h> Stage<'h> {
         let role = |seat: &Seat| if seat.provider { "provider" } else { "customer" };
         let second = role(&self.seats[first + 1]);
         self.people.host(first, self.mesh.network(), second)?;
+        self.wait("its session", |seats| seats[first].member(), &[first])?;
+        self.release(scenario, first);
         for at in 1..count {
             let who = first + at;
             let role = role(&self.seats[who]);
@@ -375,6 +377,7 @@ impl<'h> Stage<'h> {
             let code = self.seats[first].codes.pop_back().context("no code")?;
             self.seats[first].codes.clear();
             self.join(who, &code, at + 1)?;
+            self.release(scenario, who);
         }
         let all: Vec<usize> = (first..first + count).collect();
         self.wait(
@@ -402,28 +405,23 @@ impl<'h> Stage<'h> {
         bail!("{} did not join in {JOINS_MAX} attempts", self.people.name(who))
     }
 
-    /// Lines reach every node now. Standbys are waited for.
-    fn release(&mut self, scenario: &Scenario) -> anyhow::Result<()> {
-        let mut kept = BTreeMap::new();
-        for (session, plan) in scenario.sessions.iter().enumerate() {
-            for (at, endpoint) in plan.endpoints.iter().enumerate() {
-                let who = self.who(session, at);
-                let Some(node) = self.seats[who].node else { continue };
-                kept.insert(
-                    who,
-                    match endpoint.standby {
-                        Standby::None => Some(BTreeSet::from([node])),
-                        Standby::Apart => None,
-                        Standby::Node(other) => Some(BTreeSet::from([node, other])),
-                    },
-                );
-            }
-        }
-        self.mesh.network().weather(|weather| {
-            for (who, only) in kept {
-                weather.lines[who].only = only;
-            }
-        });
+    /// A member's line reaches every node that it may from now on: its standby is looked for at once, and what was in
+    /// vain makes it wait longer each time.
+    fn release(&mut self, scenario: &Scenario, who: usize) {
+        let seat = &self.seats[who];
+        let plan = &scenario.sessions[seat.session].endpoints[who - self.firsts[seat.session]];
+        let Some(node) = seat.node else { return };
+        let only = match plan.standby {
+            Standby::None => Some(BTreeSet::from([node])),
+            Standby::Apart => None,
+            Standby::Node(other) => Some(BTreeSet::from([node, other])),
+        };
+        let line = seat.line;
+        self.mesh.network().weather(|weather| weather.lines[line].only = only);
+    }
+
+    /// Until everybody has the standby that it wants, or has had the time.
+    fn wait_standbys(&mut self) -> anyhow::Result<()> {
         if self.mesh.numbers().len() == 1 {
             return Ok(());
         }
