@@ -65,6 +65,8 @@ enum Command {
         #[arg(long, value_name = "NAME", value_parser = bug)]
         bug: Option<Bug>,
     },
+    /// Play a scenario with real programs.
+    Lab(crate::lab::Arguments),
     /// Name the scenarios that ship.
     List,
 }
@@ -83,6 +85,7 @@ impl Line {
             Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
             Command::Soak(soak) => soak.run(),
             Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
+            Command::Lab(arguments) => return crate::lab::run(&arguments),
             Command::List => list(),
         };
         ExitCode::from(code)

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod command;
+pub mod lab;
 pub mod people;
 pub mod play;
 pub mod scenario;

@@ -154,7 +154,8 @@ fn wait_for_links(programs: &programs::Programs, nodes: &[party::Node<'_>]) -> a
     for node in nodes {
         loop {
             let status = relayctl(programs, node, &["mesh", "status", "-o", "json"])?;
-            let status: serde_json::Value = serde_json::from_str(&status).context("mesh status is no JSON")?;
+            let status: serde_json::Value =
+                serde_json::from_str(&status).context("mesh status is no JSON")?;
             let links = status["links"].as_array().map_or(0, |links| {
                 links.iter().filter(|link| link["usable"] == true && link["from"] == status["node"]).count()
             });

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod lab;
 #[cfg(feature = "bench")]
 mod load;
 mod test;
@@ -29,6 +30,9 @@ enum Chore {
     /// The part of `test` that runs the whole, with real processes
     #[command(hide = true)]
     Whole(whole::Arguments),
+    /// The part of `test` that plays a scenario with a mesh of real programs
+    #[command(hide = true)]
+    Lab,
     /// The reference relay of `bench relay`, a process of its own
     #[cfg(feature = "bench")]
     #[command(hide = true)]
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Whole(arguments) => whole::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Lab => lab::run(),
         #[cfg(feature = "bench")]
         Chore::BareRelay(arguments) => bench::bare::run(&arguments),
     };

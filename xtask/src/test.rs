@@ -71,6 +71,7 @@ fn parts() -> Vec<Part> {
             command: command("python3", &["proto-spec/vectors/check_mpsl.py"]),
         },
         Part { name: "the whole, with real processes", needs: None, command: itself(&["whole"]) },
+        Part { name: "the lab, with real processes", needs: None, command: itself(&["lab"]) },
         Part {
             name: "dependencies: bans, licenses, sources",
             needs: Some(Need { probe: command("cargo-deny", &["--version"]), what: "cargo-deny" }),

@@ -59,11 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     std::fs::copy(programs::build_debug_classic()?.sealcast, &classic)
         .context("the classic build cannot be copied")?;
     let programs = programs::build_debug()?;
-    let classic = Programs {
-        relayd: programs.relayd.clone(),
-        sealcast: classic,
-        relayctl: programs.relayctl.clone(),
-    };
+    let classic =
+        Programs { relayd: programs.relayd.clone(), sealcast: classic, relayctl: programs.relayctl.clone() };
     let (mut passed, mut failed) = (0, 0);
     for (name, scenario) in SCENARIOS {
         if arguments.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {

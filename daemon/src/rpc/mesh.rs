@@ -234,9 +234,9 @@ impl Topology {
     }
 }
 
-/// Where other nodes reach a node. Its trunks know more than link state says of it.
-pub(super) fn trunk_addresses(_lsa: &Lsa) -> Vec<String> {
-    Vec::new()
+/// Where other nodes reach a node \[LSA-1\].
+pub(super) fn trunk_addresses(lsa: &Lsa) -> Vec<String> {
+    lsa.body.trunk_addresses.clone()
 }
 
 /// The graph of the nodes within reach.

@@ -59,7 +59,10 @@ impl<'a> Node<'a> {
         command.args(["--log-level", log_level]).arg("--tap").arg(tap);
         let (process, ready) = launch(hub, command, folder.join(format!("relayd-{number}.log")))?;
         let text = |value: &Value, name: &str| {
-            value.as_str().map(str::to_owned).with_context(|| format!("relayd's ready line lacks {name}: {ready}"))
+            value
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("relayd's ready line lacks {name}: {ready}"))
         };
         let account = match number {
             1 => Some((text(&ready["account"], "account")?, text(&ready["password"], "password")?)),

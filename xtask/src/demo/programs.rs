@@ -29,6 +29,13 @@ pub(crate) fn build_debug_classic() -> anyhow::Result<Programs> {
     build_all(&["--features", "sealcast/classic"])
 }
 
+/// Builds everything that the lab starts, and the lab, all into one folder; where the lab is.
+pub(crate) fn build_lab() -> anyhow::Result<PathBuf> {
+    const NAMES: [&str; 4] = ["relayd", "relayctl", "sealcast", "netsim"];
+    let packages = NAMES.iter().flat_map(|name| ["--package", name, "--bin", name]);
+    build_with(&packages.collect::<Vec<_>>())?.remove("netsim").context("cargo built no netsim")
+}
+
 fn build_all(how: &[&str]) -> anyhow::Result<Programs> {
     const NAMES: [&str; 3] = ["relayd", "sealcast", "relayctl"];
     let packages = NAMES.iter().flat_map(|name| ["--package", name, "--bin", name]);

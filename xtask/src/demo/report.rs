@@ -28,7 +28,14 @@ pub(super) struct Transfer {
 
 impl Report {
     pub(super) fn new(started: Instant) -> Report {
-        Report { started, step_started: Instant::now(), transfers: Vec::new(), gaps: Vec::new(), picture: String::new(), found: None }
+        Report {
+            started,
+            step_started: Instant::now(),
+            transfers: Vec::new(),
+            gaps: Vec::new(),
+            picture: String::new(),
+            found: None,
+        }
     }
 
     /// A step is done.

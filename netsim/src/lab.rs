@@ -1,0 +1,31 @@
+//! The lab: a scenario with the programs themselves, on loopback, and lines between them that can be long, thin, silent
+//! and broken. Owns processes, keys, lines, faults and figures. It never looks into a program: what it knows, it was
+//! told by its output, its health, its administrators' calls, or the kernel.
+//!
+//! ```text
+//!  scenario --> play --> mesh   : relayd run (a process each) --.
+//!                 |----> people : sealcast, JSON lines ---------+--> proxy: every connection, weather between any two
+//!                 |----> measure: who sent what when, and who got it
+//!                 '----> report : table, JSON, exit code
+//! ```
+//!
+//! [`process`], [`proxy`], [`mesh`] and [`people`] are of use to other chores too: they know no scenario.
+
+// Real programs run in real time.
+#![allow(clippy::disallowed_methods)]
+
+mod cli;
+mod config;
+mod converge;
+mod measure;
+pub mod mesh;
+pub mod people;
+mod play;
+pub mod process;
+pub mod programs;
+pub mod proxy;
+mod report;
+
+pub use cli::{Arguments, run};
+pub use config::NodeSpec;
+pub use report::Verdict;

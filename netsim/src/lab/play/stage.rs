@@ -1,0 +1,525 @@
+//! The stage: a mesh, and everybody a member of his session at the node where he should be. What a scenario says of nodes
+//! and endpoints becomes lines, invites and commands here.
+//!
+//! An endpoint attaches where the broker says; a node that the scenario names is all that its line reaches until time 0.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use proto_spec::NodeNumber;
+
+use super::Run;
+use crate::lab::config::NodeSpec;
+use crate::lab::converge::{Converging, Groups};
+use crate::lab::mesh::{Mesh, MeshPlan, NodeState};
+use crate::lab::people::{People, Told};
+use crate::lab::process::Hub;
+use crate::lab::proxy::{Line, Party, Weather};
+use crate::scenario::{EndpointPlan, Fault, LoadKind, Place, Scenario, Standby};
+
+/// Programs at once, on a machine that others use too.
+pub(crate) const PROCESSES_MAX: usize = 24;
+/// How long the nodes may take to find each other.
+const CONVERGE: Duration = Duration::from_secs(60);
+/// How long any one step of a join may take.
+const STEP: Duration = Duration::from_secs(60);
+/// How long standbys may take; those that are not there then are a note.
+const STANDBY: Duration = Duration::from_secs(20);
+/// How often what is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// A number is looked up at most ten times a minute from one address [GW-5], and ours is one: the next one has a place
+/// then.
+const LOOKUP_AGAIN: Duration = Duration::from_secs(7);
+/// Attempts to join.
+const JOINS_MAX: usize = 12;
+/// Drain deadline of nodes that no fault drains.
+const DRAIN_MS: u64 = 10_000;
+
+/// Somebody's place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seat {
+    /// Its session.
+    pub(super) session: usize,
+    /// Its number there.
+    number: Option<u64>,
+    /// The newest code that it showed.
+    codes: VecDeque<String>,
+    /// As its program says.
+    pub(super) state: String,
+    members: usize,
+    /// Why it is over.
+    pub(super) over: Option<String>,
+    /// Files that came.
+    pub(super) files: BTreeSet<String>,
+    /// Where it is attached, where that is known.
+    pub(super) node: Option<NodeNumber>,
+    provider: bool,
+    standby: bool,
+    line: usize,
+}
+
+impl Seat {
+    pub(super) fn member(&self) -> bool {
+        self.state == "member"
+    }
+}
+
+/// Everything that plays.
+pub(super) struct Stage<'h> {
+    pub(super) mesh: Mesh<'h>,
+    pub(super) people: People<'h>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) notes: BTreeSet<String>,
+    hub: &'h Hub,
+    /// The first of each session's endpoints.
+    firsts: Vec<usize>,
+    links_allowed: Option<BTreeSet<(NodeNumber, NodeNumber)>>,
+    groups: Vec<(String, String, usize, usize)>,
+}
+
+/// Why the lab cannot play it.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(crate) fn playable(scenario: &Scenario) -> Result<(), String> {
+    let processes = scenario.nodes.len() + scenario.endpoints();
+    if processes > PROCESSES_MAX {
+        return Err(format!(
+            "{} has {} nodes and {} endpoints, a process each: the lab starts at most {PROCESSES_MAX}. Use `netsim run`",
+            scenario.name,
+            scenario.nodes.len(),
+            scenario.endpoints()
+        ));
+    }
+    if scenario.faults.iter().any(|fault| matches!(fault.fault, Fault::Clock { .. })) {
+        return Err(format!(
+            "{} turns clocks, and real programs read the machine's: use `netsim run`, or remove the fault",
+            scenario.name
+        ));
+    }
+    if scenario.workload.iter().any(|load| matches!(load.kind, LoadKind::Packets { .. })) {
+        return Err(format!(
+            "{} sends bare packets, which `sealcast` does not: use `netsim run`, or kind = \"chat\"",
+            scenario.name
+        ));
+    }
+    Ok(())
+}
+
+/// The scenario's nodes as the mesh starts them.
+fn plan(scenario: &Scenario, log_level: &str) -> MeshPlan {
+    let drain_ms = |node: NodeNumber| {
+        let drains = scenario.faults.iter().filter_map(|fault| match &fault.fault {
+            Fault::Drain { nodes, within } if nodes.contains(&node) => Some(within.as_millis() as u64),
+            _ => None,
+        });
+        drains.max().unwrap_or(DRAIN_MS)
+    };
+    let nodes = scenario.nodes.iter().map(|node| NodeSpec {
+        number: node.number,
+        region: scenario.regions[node.region].clone(),
+        region_index: node.region,
+        failure_domain: node.failure_domain.clone(),
+        capacity: node.capacity,
+        broker: node.broker,
+        links_max: scenario.links_max,
+        neighbors_allowed: scenario.neighbors_allowed(node.number),
+        drain_ms: drain_ms(node.number),
+    });
+    MeshPlan { nodes: nodes.collect(), log_level: log_level.to_owned() }
+}
+
+fn weather(scenario: &Scenario) -> Weather {
+    let rtt = scenario.rtt_ms.iter().map(|row| row.iter().copied().map(Duration::from_millis).collect());
+    Weather::new(rtt.collect(), scenario.jitter_percent)
+}
+
+/// The node to which an endpoint is kept until time 0; `None` where placement decides.
+fn pinned(scenario: &Scenario, plan: &EndpointPlan, draw: u64) -> Option<NodeNumber> {
+    match plan.at {
+        Place::Node(node) => Some(node),
+        Place::Placement => None,
+        Place::Nearest => {
+            let distance = |node: &&crate::scenario::NodePlan| scenario.rtt(plan.region, node.region);
+            let nearest = scenario.nodes.iter().map(|node| distance(&node)).min()?;
+            let near: Vec<NodeNumber> = scenario
+                .nodes
+                .iter()
+                .filter(|node| distance(node) == nearest)
+                .map(|node| node.number)
+                .collect();
+            near.get(usize::try_from(draw).unwrap_or(0) % near.len()).copied()
+        }
+        Place::Random => {
+            let at = usize::try_from(draw).unwrap_or(0) % scenario.nodes.len();
+            scenario.nodes.get(at).map(|node| node.number)
+        }
+    }
+}
+
+impl<'h> Stage<'h> {
+    /// Starts everything; time 0 may come.
+    ///
+    /// # Errors
+    /// What did not happen in time, and what the program said.
+    pub(super) fn set(run: &Run<'h>) -> anyhow::Result<Stage<'h>> {
+        let (scenario, hub) = (run.scenario, run.hub);
+        playable(scenario).map_err(anyhow::Error::msg)?;
+        let mut weather = weather(scenario);
+        let mut seats = Vec::new();
+        let mut firsts = Vec::new();
+        let mut groups = Vec::new();
+        for (session, plan) in scenario.sessions.iter().enumerate() {
+            firsts.push(seats.len());
+            for (at, endpoint) in plan.endpoints.iter().enumerate() {
+                let line = seats.len();
+                // Any two of a group must not always draw alike.
+                let draw = run.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(at as u32) ^ line as u64;
+                let node = pinned(scenario, endpoint, draw);
+                weather.lines.push(Line {
+                    region: endpoint.region,
+                    downstream: endpoint.downstream_kib_s.map(|kib| kib * 1_024),
+                    only: node.map(|node| [node].into()),
+                });
+                groups.push((plan.group.clone(), endpoint.group.clone(), session, at));
+                seats.push(Seat {
+                    session,
+                    node,
+                    provider: !endpoint.customer,
+                    standby: endpoint.standby != Standby::None,
+                    line,
+                    ..Seat::default()
+                });
+            }
+        }
+        let plan = plan(scenario, run.log_level);
+        let mesh = Mesh::start(hub, run.programs, run.folder, &plan, weather, run.seed)?;
+        let people = People::new(hub, run.programs, run.folder);
+        let links_allowed = scenario.links_allowed.clone();
+        let notes = BTreeSet::new();
+        let mut stage = Stage { mesh, people, seats, notes, hub, firsts, links_allowed, groups };
+        stage.converge(run.folder)?;
+        stage.seat_people(scenario, run.folder)?;
+        for session in 0..scenario.sessions.len() {
+            stage.open_session(scenario, session)?;
+        }
+        stage.wait_standbys()?;
+        Ok(stage)
+    }
+
+    /// Whose index an endpoint of the scenario has.
+    pub(super) fn who(&self, session: usize, endpoint: usize) -> usize {
+        self.firsts[session] + endpoint
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        (0..self.seats.len()).map(|who| self.people.name(who).to_owned()).collect()
+    }
+
+    /// To whom each one's lines go.
+    pub(super) fn receivers(&self) -> Vec<Vec<usize>> {
+        let all = || self.seats.iter().enumerate();
+        all()
+            .map(|(who, seat)| {
+                let others = all().filter(|(other, place)| *other != who && place.session == seat.session);
+                others.map(|(other, _)| other).collect()
+            })
+            .collect()
+    }
+
+    /// The nodes that should reach each other now; `None` while some start or go.
+    pub(super) fn cut(&self) -> Option<Groups> {
+        let all = self.mesh.numbers();
+        let unsettled =
+            |node: &NodeNumber| matches!(self.mesh.state(*node), NodeState::Starting | NodeState::Draining);
+        if all.iter().any(unsettled) {
+            return None;
+        }
+        let up: BTreeSet<NodeNumber> =
+            all.into_iter().filter(|node| self.mesh.state(*node) == NodeState::Up).collect();
+        let joined = |a: NodeNumber, b: NodeNumber| {
+            let pair = (a.min(b), a.max(b));
+            let heard = |a, b| !self.mesh.network().way(Party::Node(a), Party::Node(b)).held;
+            self.links_allowed.as_ref().is_none_or(|allowed| allowed.contains(&pair))
+                && heard(a, b)
+                && heard(b, a)
+        };
+        Some(components(&up, joined))
+    }
+
+    /// Brings a fault about.
+    ///
+    /// # Errors
+    /// When a program cannot be started, or `relayctl` refuses.
+    pub(super) fn apply(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        match fault {
+            Fault::Kill(nodes) => nodes.iter().try_for_each(|node| self.mesh.kill(*node))?,
+            Fault::Stop(nodes) => nodes.iter().try_for_each(|node| self.mesh.stop(*node))?,
+            Fault::Continue(nodes) => nodes.iter().try_for_each(|node| self.mesh.go_on(*node))?,
+            Fault::Restart(nodes) => nodes.iter().try_for_each(|node| self.mesh.restart(*node))?,
+            Fault::Drain { nodes, .. } => nodes.iter().try_for_each(|node| self.mesh.drain(*node))?,
+            Fault::Undrain(nodes) => nodes.iter().try_for_each(|node| self.mesh.undrain(*node))?,
+            Fault::Revoke(nodes) => nodes.iter().try_for_each(|node| self.mesh.revoke(*node))?,
+            Fault::Partition(sides) => self.mesh.partition(sides),
+            Fault::Heal => self.mesh.heal(),
+            Fault::Silence { from, to } => self.mesh.network().weather(|weather| weather.silence(from, to)),
+            Fault::Reset(a, b) => self.mesh.network().weather(|weather| weather.reset(*a, *b)),
+            Fault::Loss { between, percent } => {
+                self.mesh.network().weather(|weather| weather.lose(between, *percent));
+            }
+            Fault::Delay { between, by } => {
+                self.mesh.network().weather(|weather| weather.delay(between, *by));
+            }
+            Fault::Slow { session, endpoint, downstream_kib_s } => {
+                let meant = self.meant(session.as_deref(), endpoint);
+                self.mesh.network().weather(|weather| {
+                    for who in meant {
+                        weather.lines[who].downstream = downstream_kib_s.map(|kib| kib * 1_024);
+                    }
+                });
+            }
+            Fault::Clock { .. } => bail!("real programs read the machine's clock"),
+        }
+        // Whoever was kept to a node that is struck may go elsewhere.
+        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } = fault {
+            self.mesh.network().weather(|weather| {
+                for line in &mut weather.lines {
+                    if line.only.as_ref().is_some_and(|only| only.iter().any(|node| nodes.contains(node))) {
+                        line.only = None;
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes in what somebody told.
+    pub(super) fn hear(&mut self, who: usize, told: Told) {
+        let seat = &mut self.seats[who];
+        match told {
+            Told::Session { number, .. } => seat.number = Some(number),
+            Told::Code { code } => seat.codes.push_back(code),
+            Told::State(state) => seat.state = state,
+            Told::Members(count) => seat.members = count,
+            Told::File { name, received: true } => drop(seat.files.insert(name)),
+            Told::Ended(why) => seat.over = Some(why),
+            Told::Gone(talk) => {
+                seat.over.get_or_insert_with(|| format!("the program ended{talk}"));
+            }
+            _ => {}
+        }
+    }
+
+    // ---- how it is set -------------------------------------------------------------------------------------
+
+    /// Until all nodes reach each other.
+    fn converge(&mut self, folder: &Path) -> anyhow::Result<()> {
+        if self.mesh.numbers().len() == 1 {
+            return Ok(());
+        }
+        let mut converging = Converging::new();
+        let deadline = Instant::now() + CONVERGE;
+        converging.changed(Instant::now());
+        while converging.is_open() {
+            ensure!(
+                Instant::now() < deadline,
+                "the nodes have not found each other in {} s: see `relayctl mesh status` and their logs",
+                CONVERGE.as_secs()
+            );
+            self.mesh.tend()?;
+            converging.tend(self.hub, folder, &self.mesh, &self.cut())?;
+            if let Some(happening) = self.hub.happening(Instant::now() + LOOK)? {
+                converging.hear(&happening);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody gets an invite and a home; the providers are logged in.
+    fn seat_people(&mut self, scenario: &Scenario, folder: &Path) -> anyhow::Result<()> {
+        let all = self.mesh.numbers();
+        let broker = self.mesh.brokers().first().copied().context("no node has a broker")?;
+        let login = folder.join("invite.toml");
+        self.mesh.invite(&[broker], &login)?;
+        let (account, password) = self.mesh.account();
+        self.people.log_in(&login, account, password)?;
+        for who in 0..self.seats.len() {
+            let seat = &self.seats[who];
+            let (session, first) = (&scenario.sessions[seat.session], self.firsts[seat.session]);
+            let name = format!("{}.{}", session.name, session.endpoints[who - first].name);
+            let path = folder.join(format!("invite-{who}.toml"));
+            match seat.node {
+                Some(node) => self.mesh.invite(&[node], &path)?,
+                None => self.mesh.invite(&all, &path)?,
+            }
+            self.people.add(&name, &path, seat.line);
+        }
+        Ok(())
+    }
+
+    fn open_session(&mut self, scenario: &Scenario, session: usize) -> anyhow::Result<()> {
+        let first = self.firsts[session];
+        let count = scenario.sessions[session].endpoints.len();
+        let role = |seat: &Seat| if seat.provider { "provider" } else { "customer" };
+        let second = role(&self.seats[first + 1]);
+        self.people.host(first, self.mesh.network(), second)?;
+        self.wait("its session", |seats| seats[first].member(), &[first])?;
+        self.release(scenario, first);
+        for at in 1..count {
+            let who = first + at;
+            let role = role(&self.seats[who]);
+            if at > 1 {
+                self.people.invite(first, role)?;
+            }
+            self.wait("a code", |seats| !seats[first].codes.is_empty(), &[first])?;
+            let code = self.seats[first].codes.pop_back().context("no code")?;
+            self.seats[first].codes.clear();
+            self.join(who, &code, at + 1)?;
+            self.release(scenario, who);
+        }
+        let all: Vec<usize> = (first..first + count).collect();
+        self.wait(
+            "all members",
+            |seats| all.iter().all(|who| seats[*who].member() && seats[*who].members == count),
+            &all,
+        )
+    }
+
+    fn join(&mut self, who: usize, code: &str, members: usize) -> anyhow::Result<()> {
+        let first = self.firsts[self.seats[who].session];
+        for _ in 0..JOINS_MAX {
+            let provider = self.seats[who].provider;
+            self.people.join(who, self.mesh.network(), code, provider)?;
+            let joined = |seats: &[Seat]| seats[who].member() && seats[first].members == members;
+            self.wait_or_over("a member", joined, who)?;
+            match self.seats[who].over.take() {
+                None => return Ok(()),
+                Some(why) if why.contains("too many") || why.contains("try again") => {
+                    self.hub.pause(LOOKUP_AGAIN)?;
+                }
+                Some(why) => bail!("{} did not join: {why}", self.people.name(who)),
+            }
+        }
+        bail!("{} did not join in {JOINS_MAX} attempts", self.people.name(who))
+    }
+
+    /// A member's line reaches every node that it may from now on: its standby is looked for at once, and what was in
+    /// vain makes it wait longer each time.
+    fn release(&mut self, scenario: &Scenario, who: usize) {
+        let seat = &self.seats[who];
+        let plan = &scenario.sessions[seat.session].endpoints[who - self.firsts[seat.session]];
+        let Some(node) = seat.node else { return };
+        let only = match plan.standby {
+            Standby::None => Some(BTreeSet::from([node])),
+            Standby::Apart => None,
+            Standby::Node(other) => Some(BTreeSet::from([node, other])),
+        };
+        let line = seat.line;
+        self.mesh.network().weather(|weather| weather.lines[line].only = only);
+    }
+
+    /// Until everybody has the standby that it wants, or has had the time.
+    fn wait_standbys(&mut self) -> anyhow::Result<()> {
+        if self.mesh.numbers().len() == 1 {
+            return Ok(());
+        }
+        let deadline = Instant::now() + STANDBY;
+        loop {
+            let without: Vec<usize> = (0..self.seats.len())
+                .filter(|who| self.seats[*who].standby)
+                .filter(|who| self.mesh.network().reached(self.seats[*who].line).len() < 2)
+                .collect();
+            if without.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let names: Vec<&str> = without.iter().map(|who| self.people.name(*who)).collect();
+                self.notes.insert(format!("no standby before time 0: {}", names.join(", ")));
+                return Ok(());
+            }
+            self.pump(Instant::now() + LOOK)?;
+        }
+    }
+
+    fn wait(
+        &mut self,
+        what: &str,
+        done: impl Fn(&[Seat]) -> bool,
+        concerned: &[usize],
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + STEP;
+        while !done(&self.seats) {
+            if let Some(who) = concerned.iter().find(|who| self.seats[**who].over.is_some()) {
+                bail!(
+                    "{} waits for {what}, and ended: {}",
+                    self.people.name(*who),
+                    self.seats[*who].over.clone().unwrap_or_default()
+                );
+            }
+            ensure!(Instant::now() < deadline, "{} waits for {what} in vain", self.people.name(concerned[0]));
+            self.pump(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn wait_or_over(&mut self, what: &str, done: impl Fn(&[Seat]) -> bool, who: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + STEP;
+        while !done(&self.seats) && self.people.process(who).is_some() {
+            ensure!(
+                Instant::now() < deadline,
+                "{} waits to be {what} in vain: it is {}",
+                self.people.name(who),
+                self.seats[who].state
+            );
+            self.pump(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        let deadline = deadline.min(Instant::now() + LOOK * 10);
+        self.mesh.tend()?;
+        if let Some(happening) = self.hub.happening(deadline)?
+            && let Some((who, _, told)) = self.people.hear(&happening)
+        {
+            self.hear(who, told);
+        }
+        Ok(())
+    }
+
+    /// Whom a session's and an endpoint's name mean: their own, or that of a group.
+    fn meant(&self, session: Option<&str>, endpoint: &str) -> Vec<usize> {
+        let fits = |who: usize| {
+            let (session_group, endpoint_group, _, _) = &self.groups[who];
+            let (session_name, endpoint_name) = self.people.name(who).split_once('.').unwrap_or_default();
+            session.is_none_or(|wanted| wanted == session_group || wanted == session_name)
+                && (endpoint == endpoint_group || endpoint == endpoint_name)
+        };
+        (0..self.seats.len()).filter(|who| fits(*who)).collect()
+    }
+}
+
+/// Nodes that reach each other over any number of links.
+fn components(nodes: &BTreeSet<NodeNumber>, joined: impl Fn(NodeNumber, NodeNumber) -> bool) -> Groups {
+    let mut left = nodes.clone();
+    let mut groups = Groups::new();
+    while let Some(first) = left.pop_first() {
+        let mut group = BTreeSet::from([first]);
+        let mut open = vec![first];
+        while let Some(node) = open.pop() {
+            let near: Vec<NodeNumber> = left.iter().copied().filter(|other| joined(node, *other)).collect();
+            for other in near {
+                left.remove(&other);
+                group.insert(other);
+                open.push(other);
+            }
+        }
+        groups.push(group);
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests;
