@@ -225,8 +225,8 @@ impl Admin for Scripted {
         };
         let part = |node_number, bytes_in| rpc::SessionPart {
             node_number,
-            members: Vec::new(),
             traffic: traffic(bytes_in),
+            ..Default::default()
         };
         Ok(Response::new(rpc::Session {
             session_id,

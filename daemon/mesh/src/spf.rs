@@ -297,7 +297,10 @@ mod tests {
         let by_node: Vec<Vec<LsaLink>> = (1..=4)
             .map(|from| {
                 let own = links.iter().filter(|half| half.0 == from);
-                own.map(|half| LsaLink { neighbor: node(half.1), cost: half.2 }).collect()
+                let mut own: Vec<LsaLink> =
+                    own.map(|half| LsaLink { neighbor: node(half.1), cost: half.2 }).collect();
+                own.sort_by_key(|link| link.neighbor);
+                own
             })
             .collect();
         let vertices: Vec<Vertex<'_>> = by_node
