@@ -14,8 +14,8 @@ use arc_swap::ArcSwap;
 use proto_spec::lsa::{DrainState, Lsa};
 use proto_spec::mesh::LoadReport;
 use proto_spec::{NodeNumber, SessionId};
-use sealcast_mesh::{Alarm, Counters, Input, Snapshot};
 use sealcast_mesh::link::LinkStatus;
+use sealcast_mesh::{Alarm, Counters, Input, Snapshot};
 use tokio::sync::mpsc;
 
 /// Takes load reports, at nodes with the broker role.
