@@ -107,8 +107,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Where the overlay hears of links and messages. `LinkUp` and `LinkDown` wait for a place in it; messages and round
-    /// trips are dropped when it is full.
+    /// Where the overlay hears of links and messages, which wait for a place in it. While it is full a trunk reads no
+    /// further messages, but stays up. Round trips are dropped when it is full.
     pub inputs: mpsc::Sender<Input>,
     /// Where packets go.
     pub arrivals: Arc<dyn Arrivals>,

@@ -18,7 +18,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::End;
 use super::write::{Echo, Say};
-use crate::metrics::TrunkDirection;
 use crate::tls::mesh::Purpose;
 use crate::trunk::config::{HEARTBEAT, RTT_INTERVAL, SILENCE_MAX, TURN_TIME, UP_TIME};
 use crate::trunk::data;
@@ -132,7 +131,11 @@ impl Conduct<'_> {
                         None => self.say_now(Say::Beat),
                     },
                     TrunkFrame::Up => progress.up_heard = true,
-                    TrunkFrame::Message(bytes) if linked.was_up() => self.hand_on(bytes)?,
+                    TrunkFrame::Message(bytes) if linked.was_up() => {
+                        if self.hand_on(bytes).await? {
+                            watch.forgive(hub);
+                        }
+                    }
                     TrunkFrame::Close(reason) => return Err(End::Theirs(reason)),
                     TrunkFrame::Hello(_) | TrunkFrame::Message(_) => {
                         return Err(End::Ours(TrunkRefusal::Malformed));
@@ -212,15 +215,22 @@ impl Conduct<'_> {
         }
     }
 
-    /// What the overlay has no room for is dropped and comes again: heartbeats behind it must not wait.
-    fn hand_on(&self, bytes: Vec<u8>) -> Result<(), End> {
-        match self.hub.inputs.try_send(Input::Message { from: self.neighbor.number(), bytes }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => {
-                self.hub.metrics.trunk_message_dropped(TrunkDirection::In);
-                Ok(())
-            }
-            Err(TrySendError::Closed(_)) => Err(End::Ours(TrunkRefusal::Leaving)),
+    /// Hands a message to the overlay; waits while it has no room, and says whether it had to. What this end says does not
+    /// wait with it, so the other end goes on hearing heartbeats; its own messages are held back by the stream's window.
+    async fn hand_on(&self, bytes: Vec<u8>) -> Result<bool, End> {
+        let message = Input::Message { from: self.neighbor.number(), bytes };
+        let message = match self.hub.inputs.try_send(message) {
+            Ok(()) => return Ok(false),
+            Err(TrySendError::Closed(_)) => return Err(End::Ours(TrunkRefusal::Leaving)),
+            Err(TrySendError::Full(message)) => message,
+        };
+        tokio::select! {
+            sent = self.hub.inputs.send(message) => match sent {
+                Ok(()) => Ok(true),
+                Err(_) => Err(End::Ours(TrunkRefusal::Leaving)),
+            },
+            () = self.neighbor.closed.cancelled() => Err(End::Ours(self.neighbor.closing())),
+            () = self.hub.stop.cancelled() => Err(End::Ours(TrunkRefusal::Leaving)),
         }
     }
 }
@@ -292,12 +302,17 @@ impl Watch {
         Watch { ticks, last: Instant::now(), forgiven_us: 0 }
     }
 
+    /// Nothing was read up to now: what was not heard is this end's own doing.
+    fn forgive(&mut self, hub: &Hub) {
+        self.forgiven_us = hub.now_us();
+    }
+
     /// Whether the other end has been silent for too long. A process that was itself held up does not blame others.
     async fn tick(&mut self, hub: &Hub, neighbor: &Neighbor) -> bool {
         self.ticks.tick().await;
         let now_us = hub.now_us();
         if self.last.elapsed() > 2 * HEARTBEAT {
-            self.forgiven_us = now_us;
+            self.forgive(hub);
         }
         self.last = Instant::now();
         let own = Duration::from_micros(now_us.saturating_sub(self.forgiven_us));

@@ -7,8 +7,9 @@ use sealcast_mesh::{CloseReason, Input};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::pki::{Pki, node};
-use super::world::{Plan, Proxy, link, mesh_tls, start, start_with, stranger, until};
+use super::world::{INPUTS, Plan, Proxy, link, mesh_tls, start, start_with, stranger, until};
 use crate::trunk::Trunks;
+use crate::trunk::config::SILENCE_MAX;
 
 /// \[TRK-1\], \[TRK-6\], \[TRK-8\], \[TRK-14\]: up at both ends, messages in order both ways, a round trip and a clock.
 #[tokio::test]
@@ -32,6 +33,26 @@ async fn a_link_comes_up_and_carries_messages() {
     assert_eq!(one.count("relayd_trunks"), 1);
     one.trunks.send(node(3), vec![0]);
     assert_eq!(one.count("relayd_trunk_dropped_messages_total{direction=\"out\"}"), 1, "no trunk to node 3");
+}
+
+/// \[TRK-10\]: an overlay that is busy for long costs neither the trunk nor a message.
+#[tokio::test]
+async fn a_busy_overlay_costs_nothing() {
+    let pki = Pki::new("test");
+    let (mut one, mut two) = (start(&pki, 1).await, start(&pki, 2).await);
+    link(&mut one, 1, &mut two, 2).await;
+    let messages = 3 * INPUTS;
+    for round in 0..messages as u32 {
+        one.trunks.send(node(2), round.to_be_bytes().to_vec());
+    }
+    // Longer than silence may last.
+    until("its queue is full", || two.inputs.len() == INPUTS).await;
+    tokio::time::sleep(2 * SILENCE_MAX).await;
+    for round in 0..messages as u32 {
+        let bytes = round.to_be_bytes().to_vec();
+        assert_eq!(two.input().await, Input::Message { from: node(1), bytes });
+    }
+    assert_eq!((one.trunks.status().len(), two.trunks.status().len()), (1, 1));
 }
 
 /// \[TRK-9\]: the overlay is told of round trips.

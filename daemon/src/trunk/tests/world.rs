@@ -34,6 +34,9 @@ use crate::trunk::{Arrivals, Parts, PeerConnection, Settings, Trunks};
 /// Nothing here takes that long, however busy the machine is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Inputs that wait for a node's overlay.
+pub(super) const INPUTS: usize = 1_024;
+
 /// What came over a data connection.
 #[derive(Debug)]
 pub(super) struct Packet {
@@ -88,7 +91,7 @@ pub(super) async fn start_with(pki: &Pki, number: u16, plan: Plan) -> Node {
     let address = listener.local_addr().unwrap();
     let revoked = Revoked::default();
     let tls = Arc::new(ArcSwap::from_pointee(mesh_tls(pki, &plan.files, &revoked)));
-    let (inputs, inputs_end) = mpsc::channel(4_096);
+    let (inputs, inputs_end) = mpsc::channel(INPUTS);
     let (packets, packets_end) = mpsc::channel(65_536);
     let (calls, calls_end) = mpsc::channel(4);
     let (metrics, stop, tasks) = (Metrics::new(), CancellationToken::new(), TaskTracker::new());
