@@ -30,7 +30,7 @@ impl Disk {
         let mut random = Random::stream(seed, "file", bytes);
         let mut content = Vec::with_capacity(bytes as usize + 8);
         while (content.len() as u64) < bytes {
-            content.extend_from_slice(&random.next().to_be_bytes());
+            content.extend_from_slice(&random.draw().to_be_bytes());
         }
         content.truncate(bytes as usize);
         let blake3 = *blake3::hash(&content).as_bytes();

@@ -114,7 +114,7 @@ impl World {
         for (session, plan) in scenario.sessions.iter().enumerate() {
             let id = {
                 let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&self.people.random().next().to_be_bytes());
+                bytes[..8].copy_from_slice(&self.people.random().draw().to_be_bytes());
                 bytes[8..].copy_from_slice(&(session as u64).to_be_bytes());
                 SessionId(bytes)
             };

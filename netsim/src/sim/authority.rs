@@ -46,7 +46,7 @@ impl Authority {
 
     fn key(&mut self) -> [u8; 32] {
         let public = self.random.seed();
-        self.secrets.insert(public, [self.random.next(), self.random.next()]);
+        self.secrets.insert(public, [self.random.draw(), self.random.draw()]);
         public
     }
 

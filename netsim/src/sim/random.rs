@@ -16,19 +16,19 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
     /// From `low` up to and without `high`; `low` if that is no range.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % high.saturating_sub(low).max(1)
+        low + self.draw() % high.saturating_sub(low).max(1)
     }
 
     /// Once in so many times.
     pub fn one_in(&mut self, count: u64) -> bool {
-        self.next().is_multiple_of(count.max(1))
+        self.draw().is_multiple_of(count.max(1))
     }
 
     /// In so many of a hundred cases.
@@ -47,7 +47,7 @@ impl Random {
     /// A seed for a generator of a core.
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
-        seed.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.next().to_be_bytes()));
+        seed.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.draw().to_be_bytes()));
         seed
     }
 }
@@ -56,16 +56,16 @@ impl rand_core::TryRng for Random {
     type Error = std::convert::Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Ok((self.next() >> 32) as u32)
+        Ok((self.draw() >> 32) as u32)
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Ok(self.next())
+        Ok(self.draw())
     }
 
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
         for chunk in dst.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_be_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.draw().to_be_bytes()[..chunk.len()]);
         }
         Ok(())
     }
@@ -86,11 +86,11 @@ mod tests {
 
     #[test]
     fn streams_are_fixed_and_apart() {
-        let first = |component, index| Random::stream(7, component, index).next();
+        let first = |component, index| Random::stream(7, component, index).draw();
         assert_eq!(first("network", 0), first("network", 0));
         assert_ne!(first("network", 0), first("network", 1));
         assert_ne!(first("network", 0), first("node", 0));
-        assert_ne!(Random::stream(7, "node", 1).next(), Random::stream(8, "node", 1).next());
+        assert_ne!(Random::stream(7, "node", 1).draw(), Random::stream(8, "node", 1).draw());
         let mut random = Random::stream(1, "range", 0);
         assert!((0..1_000).all(|_| (3..9).contains(&random.range(3, 9))));
         assert_eq!(random.range(5, 5), 5);

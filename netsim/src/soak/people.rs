@@ -91,15 +91,11 @@ pub(super) fn scenario(seed: u64) -> Scenario {
 }
 
 fn rtts(random: &mut Random, regions: usize) -> Vec<Vec<u64>> {
-    let mut rtt_ms = vec![vec![0; regions]; regions];
-    for a in 0..regions {
-        for b in a..regions {
-            let rtt = if a == b { random.range(1, 10) } else { random.range(10, 200) };
-            rtt_ms[a][b] = rtt;
-            rtt_ms[b][a] = rtt;
-        }
-    }
-    rtt_ms
+    let inside: Vec<u64> = (0..regions).map(|_| random.range(1, 10)).collect();
+    // How far each region is from a common middle: symmetric by construction.
+    let outside: Vec<u64> = (0..regions).map(|_| random.range(5, 100)).collect();
+    let rtt = |a: usize, b: usize| if a == b { inside[a] } else { outside[a] + outside[b] };
+    (0..regions).map(|a| (0..regions).map(|b| rtt(a, b)).collect()).collect()
 }
 
 fn session(random: &mut Random, name: &str, regions: usize, nodes: &[NodeNumber]) -> SessionPlan {

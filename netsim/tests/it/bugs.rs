@@ -9,7 +9,7 @@ use netsim::soak::{Ending, attempt};
 const SEEDS_MAX: u64 = 25;
 
 fn is_found(bug: Bug, people: bool, property: Property) {
-    let seeds = (300_000..).filter(|seed| (seed % 4 == 3) == people).take(SEEDS_MAX as usize);
+    let seeds = (0..).filter(|seed| (seed % 4 == 3) == people).take(SEEDS_MAX as usize);
     for seed in seeds {
         let Ending::Reported(report) = attempt(seed, Some(bug), false) else { continue };
         let by_it = |what: &String| what.starts_with(property.name());

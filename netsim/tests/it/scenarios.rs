@@ -111,13 +111,21 @@ fn all_kinds_of_faults_are_survived() {
         fault(5_000, "delay", "between = [1, 2]\nby_ms = 100") + &fault(15_000, "heal", ""),
         fault(5_000, "slow", "endpoint = \"customer\"\ndownstream_kib_s = 16"),
         fault(5_000, "clock", "node = 2\noffset_ms = -100000"),
-        fault(5_000, "revoke", "node = 2"),
     ];
     for faults in cases {
         let report = small(&faults, "converge_ms = 20_000");
         assert_eq!(report.verdict, Verdict::Held, "{faults}{:#?}", report.violations);
         assert!(figure(&report, "said") > 300, "{faults}");
     }
+}
+
+/// A revoked node is out of the mesh, and its endpoints with it: it stands and answers them, so they do not leave by
+/// themselves.
+#[test]
+fn a_revoked_node_cuts_its_endpoints_off() {
+    let report = small(&fault(5_000, "revoke", "node = 2"), "lost = 1000");
+    assert!(figure(&report, "lost") > 300, "{:#?}", report.violations);
+    assert_eq!(figure(&report, "moved_beyond"), 0);
 }
 
 /// A limit that does not hold fails the run, with the figure's name.

@@ -8,5 +8,4 @@ mod drain;
 mod hostile;
 mod journal;
 mod packets;
-mod properties;
 mod sessions;

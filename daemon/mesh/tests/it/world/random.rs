@@ -19,14 +19,6 @@ impl Random {
         low + self.next() % high.saturating_sub(low).max(1)
     }
 
-    pub fn one_in(&mut self, count: u64) -> bool {
-        self.next().is_multiple_of(count)
-    }
-
-    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.range(0, items.len() as u64) as usize]
-    }
-
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         seed.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.next().to_be_bytes()));
