@@ -41,7 +41,7 @@ use crate::rpc::{self, Backend, BrokerParts, Meshed, NodeFacts, Parts};
 use crate::state::StateFolder;
 use crate::store::sled::SledStore;
 use crate::tls;
-use crate::tls::mesh::{CurrentMesh, MeshTls};
+use crate::tls::mesh::CurrentMesh;
 use crate::trunk::{self, PeerConnection, Trunks};
 
 /// Administrators at once on the socket, and as many on the port: whoever holds up the port must not lock out the machine
@@ -201,13 +201,12 @@ impl Node {
         let swapped = Swapped {
             endpoint_tls: Arc::new(ArcSwap::new(Arc::clone(&material.endpoint_tls))),
             admin_tls: Arc::new(ArcSwap::new(Arc::clone(&material.admin_tls))),
-            mesh_tls: Arc::new(ArcSwap::from_pointee(mesh_tls(&material, &revocations)?)),
+            mesh_tls: Arc::new(ArcSwap::from_pointee(material.mesh_tls(revocations.shared())?)),
             trust,
             brokers: Arc::clone(&brokers),
             broker: material.broker.as_ref().map(|broker| BrokerKey::new(&broker.identity)).transpose()?,
             revocations: Arc::clone(&revocations),
         };
-        let files = &material.node_files;
         let broker_chain = match &config.broker {
             None => None,
             Some(broker) => Some(tls::read_certificates(&broker.certificate, "broker.certificate")?),
@@ -226,9 +225,9 @@ impl Node {
                 certificate: material.node.certificate,
                 issued: material.node.not_before,
                 expires: material.node.not_after,
-                chain: files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+                chain: material.node_files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             },
-            key: key::signing_key_from_pkcs8(files.key.secret_der())?,
+            key: key::signing_key_from_pkcs8(material.node_files.key.secret_der())?,
             incarnation: next_incarnation(state.path())?,
             seed,
             clock,
@@ -550,7 +549,7 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
     match Material::read(config, clock.now().wall) {
         Ok(material) => {
             metrics.certificate_ends("node", material.node.not_after.seconds());
-            match mesh_tls(&material, &swapped.revocations) {
+            match material.mesh_tls(swapped.revocations.shared()) {
                 Ok(mesh) => swapped.mesh_tls.store(Arc::new(mesh)),
                 Err(error) => tracing::error!(%error, "trunks keep the old certificate"),
             }
@@ -580,11 +579,6 @@ fn data_plane(gateway: &Gateway) -> DataPlane {
         drops: status.drops,
         hop_drops: status.hop_drops,
     }
-}
-
-/// What the node presents to others and believes of them.
-fn mesh_tls(material: &Material, revocations: &Revocations) -> Result<MeshTls, tls::TlsError> {
-    MeshTls::new(&material.node_files, &material.node, material.trust.clone(), revocations.shared())
 }
 
 /// A generator seeded by the operating system \[CON-8\].

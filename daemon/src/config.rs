@@ -338,8 +338,7 @@ impl Config {
                 format!("{} is not a loopback address: health and metrics need no password", self.listen.ops),
             );
         }
-        let tcp =
-            self.listen.endpoints.iter().copied().chain([self.listen.ops]).chain(self.listen.admin);
+        let tcp = self.listen.endpoints.iter().copied().chain([self.listen.ops]).chain(self.listen.admin);
         let tcp: Vec<SocketAddr> = tcp.chain(self.listen.trunk).collect();
         for (index, address) in tcp.iter().enumerate() {
             if address.port() != 0 && tcp[..index].contains(address) {

@@ -12,6 +12,7 @@ use sealcast_trust::{
 use thiserror::Error;
 
 use crate::config::{BrokerFiles, Config, ConfigError};
+use crate::tls::mesh::{MeshTls, Revoked};
 use crate::tls::{self, TlsError};
 
 /// Everything read from the files that a configuration names.
@@ -110,6 +111,16 @@ impl Material {
         let endpoint_tls = tls::endpoint_config(&files)?;
         let admin_tls = tls::admin_config(&files, &ca)?;
         Ok(Material { number, trust, node, broker, verifier, node_files: files, endpoint_tls, admin_tls })
+    }
+}
+
+impl Material {
+    /// What the node presents to other nodes and believes of them, less what is `revoked`.
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`] if certificate and key do not fit.
+    pub fn mesh_tls(&self, revoked: Revoked) -> Result<MeshTls, TlsError> {
+        MeshTls::new(&self.node_files, &self.node, self.trust.clone(), revoked)
     }
 }
 

@@ -25,6 +25,10 @@ use proto_spec::lsa::{DrainState, Lsa};
 use proto_spec::mesh::{Chain, LoadReport};
 use proto_spec::{NodeNumber, SessionId};
 use sealcast_mesh::link::LinkStatus;
+<<<<<<< HEAD
+use sealcast_mesh::{Alarm, Counters, Input, Snapshot};
+use tokio::sync::mpsc;
+=======
 use sealcast_mesh::{Alarm, Config, Counters, Identity, Input, Snapshot};
 use sealcast_trust::MeshTrust;
 use tokio::sync::{mpsc, watch};
@@ -40,8 +44,11 @@ pub use elsewhere::Elsewhere;
 pub use incarnation::{IncarnationError, next_incarnation};
 pub use links::Links;
 
+pub use crate::tls::mesh::Revoked;
+
 /// Inputs that wait for the core: two links' bursts of messages; a trunk that finds it full holds its reading back.
 const INPUTS_MAX: usize = 1_024;
+>>>>>>> refs/heads/relay
 
 /// Takes load reports, at nodes with the broker role.
 pub trait LoadSink: Send + Sync + 'static {

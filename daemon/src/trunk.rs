@@ -41,8 +41,8 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, TrunkDirection};
 use crate::tls::mesh::{CurrentMesh, Purpose};
 
-pub use config::Settings;
 use accept::Doors;
+pub use config::Settings;
 use hub::Hub;
 use swarm::{Order, Owner};
 
@@ -56,7 +56,7 @@ pub trait Arrivals: Send + Sync + 'static {
 pub trait PeerBytes: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> PeerBytes for T {}
 
-/// A gRPC connection between two nodes of the mesh, both proven by their certificates.
+/// A gRPC connection between two nodes of the mesh, both proven by their certificates \[TRK-17\].
 pub struct PeerConnection {
     /// The node at the other end, from the leaf of its chain.
     pub peer: NodeNumber,

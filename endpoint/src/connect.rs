@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use sealcast_endpoint_core::attach::{Greeted, Greeting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
@@ -119,15 +119,28 @@ where
     }
 }
 
+/// A TCP connection, from an address of this machine if one is given.
+pub(crate) async fn tcp(address: SocketAddr, local: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let stream = match local {
+        None => TcpStream::connect(address).await?,
+        Some(local) => {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.bind(SocketAddr::new(local, 0))?;
+            socket.connect(address).await?
+        }
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// TLS with this protocol on a fresh connection.
 pub(crate) async fn tls(
     candidate: Candidate,
+    local: Option<IpAddr>,
     config: Arc<ClientConfig>,
     protocol: &'static [u8],
 ) -> Result<TlsConnection, Failure> {
-    let stream =
-        TcpStream::connect(candidate.address).await.map_err(|e| Failure::Unreachable(e.to_string()))?;
-    stream.set_nodelay(true).map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let stream = tcp(candidate.address, local).await.map_err(|e| Failure::Unreachable(e.to_string()))?;
     let name = ServerName::try_from(candidate.target.host)
         .map_err(|_| Failure::Resolve("not a host name".to_owned()))?;
     let stream =
@@ -148,10 +161,11 @@ pub(crate) async fn tls(
 /// TLS and the greeting of an attachment.
 pub(crate) async fn greeted(
     candidate: Candidate,
+    local: Option<IpAddr>,
     config: Arc<ClientConfig>,
     software: &str,
 ) -> Result<(TlsConnection, Greeted), Failure> {
-    let mut connection = tls(candidate, config, alpn::ATTACH).await?;
+    let mut connection = tls(candidate, local, config, alpn::ATTACH).await?;
     let mut greeting = Greeting::new(software);
     let broken = |error: std::io::Error| Failure::Unreachable(error.to_string());
     connection.stream.write_all(&greeting.question()).await.map_err(broken)?;

@@ -1,5 +1,6 @@
 //! A mesh as an endpoint reaches it: its addresses, its certificate authority, and what worked last time.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,8 @@ struct Inner {
     attach: Arc<ClientConfig>,
     rpc: Arc<ClientConfig>,
     cache: Option<PathBuf>,
+    /// The address of this machine to connect from; any if `None`.
+    local: Option<IpAddr>,
     last: Mutex<Option<Target>>,
     /// What gateways named beyond the invite.
     named: Mutex<Vec<Target>>,
@@ -50,9 +53,24 @@ impl Mesh {
             rpc: tls::client_config(&roots, alpn::GRPC)?,
             invite,
             cache,
+            local: None,
             last: Mutex::new(last),
             named: Mutex::default(),
         })))
+    }
+
+    /// The same mesh, reached from this address of the machine and nothing remembered: for a lab on one machine in which
+    /// endpoints stand for many networks.
+    pub fn reached_from(&self, local: IpAddr) -> Mesh {
+        Mesh(Arc::new(Inner {
+            invite: self.0.invite.clone(),
+            attach: Arc::clone(&self.0.attach),
+            rpc: Arc::clone(&self.0.rpc),
+            cache: None,
+            local: Some(local),
+            last: Mutex::default(),
+            named: Mutex::default(),
+        }))
     }
 
     /// The mesh's name.
@@ -72,8 +90,8 @@ impl Mesh {
         let avoided: Vec<_> = avoid.iter().filter_map(|address| Target::parse(address)).collect();
         targets.retain(|target| !avoided.contains(target));
         let (target, (connection, greeted)) = connect::race(targets, |target| {
-            let (config, software) = (Arc::clone(&self.0.attach), software.to_owned());
-            async move { connect::greeted(target, config, &software).await }
+            let (config, software, local) = (Arc::clone(&self.0.attach), software.to_owned(), self.0.local);
+            async move { connect::greeted(target, local, config, &software).await }
         })
         .await?;
         if avoided.is_empty() {
@@ -87,9 +105,10 @@ impl Mesh {
         let (late, mut targets): (Vec<_>, Vec<_>) =
             self.targets(&[]).into_iter().partition(|target| last_of_all.contains(target));
         targets.extend(late);
-        let (target, won) =
-            connect::race(targets, |target| connect::tls(target, Arc::clone(&self.0.rpc), alpn::GRPC))
-                .await?;
+        let (target, won) = connect::race(targets, |target| {
+            connect::tls(target, self.0.local, Arc::clone(&self.0.rpc), alpn::GRPC)
+        })
+        .await?;
         self.remember(&target);
         Ok((target, won))
     }
@@ -111,7 +130,7 @@ impl Mesh {
         let first = nodes.iter().filter_map(|node| {
             node.ports.first().map(|port| Target { host: node.host.clone(), port: *port })
         });
-        probe::measure(first).await
+        probe::measure(first, self.0.local).await
     }
 
     /// Remembers, as long as this lasts, what a gateway named.

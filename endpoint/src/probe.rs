@@ -1,23 +1,27 @@
 //! Round trips to nodes, measured in the clear before a session begins: placement chooses by them \[PRB-1\] \[SES-22\].
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use proto_spec::probe::{PROBE_ANSWER_MAGIC, PROBE_LENGTH, question};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{PROBE_MAX, PROBES_MAX};
-use crate::connect::Target;
+use crate::connect::{Target, tcp};
 
 /// Probes the first of these, all at the same time; those that answer within [`PROBE_MAX`].
-pub(crate) async fn measure(targets: impl IntoIterator<Item = Target>) -> Vec<(Target, Duration)> {
+pub(crate) async fn measure(
+    targets: impl IntoIterator<Item = Target>,
+    local: Option<IpAddr>,
+) -> Vec<(Target, Duration)> {
     let deadline = Instant::now() + PROBE_MAX;
     let mut running = JoinSet::new();
     for target in targets.into_iter().take(PROBES_MAX) {
         running.spawn(async move {
-            let round_trip = timeout_at(deadline, once(&target)).await.ok()??;
+            let round_trip = timeout_at(deadline, once(&target, local)).await.ok()??;
             Some((target, round_trip))
         });
     }
@@ -28,10 +32,10 @@ pub(crate) async fn measure(targets: impl IntoIterator<Item = Target>) -> Vec<(T
     measured
 }
 
-async fn once(target: &Target) -> Option<Duration> {
+async fn once(target: &Target, local: Option<IpAddr>) -> Option<Duration> {
     let token = crate::random::<8>().ok()?;
-    let mut stream = TcpStream::connect((target.host.as_str(), target.port)).await.ok()?;
-    stream.set_nodelay(true).ok()?;
+    let address = lookup_host((target.host.as_str(), target.port)).await.ok()?.next()?;
+    let mut stream = tcp(address, local).await.ok()?;
     let sent_at = Instant::now();
     stream.write_all(&question(*token)).await.ok()?;
     let mut answer = [0; PROBE_LENGTH];
@@ -67,9 +71,9 @@ mod tests {
         let right = node(&PROBE_ANSWER_MAGIC, true).await;
         let stranger = node(b"HTTP/1.1", true).await;
         let forger = node(&PROBE_ANSWER_MAGIC, false).await;
-        let measured = measure([stranger, forger, right.clone()]).await;
+        let measured = measure([stranger, forger, right.clone()], None).await;
         assert!(matches!(&measured[..], [(target, _)] if *target == right));
-        let measured = measure(std::iter::repeat_n(right, PROBES_MAX + 1)).await;
+        let measured = measure(std::iter::repeat_n(right, PROBES_MAX + 1), None).await;
         assert_eq!(measured.len(), PROBES_MAX);
     }
 
@@ -79,7 +83,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = Target { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
         let start = Instant::now();
-        assert!(measure([silent]).await.is_empty());
+        assert!(measure([silent], None).await.is_empty());
         assert!(start.elapsed() >= PROBE_MAX);
     }
 }

@@ -99,8 +99,8 @@ pub struct Checkers {
     /// Since when all agree and nothing has changed, if they do.
     pub(crate) calm_since: Option<Timestamp>,
     pub(crate) allow: Allow,
-    /// Every signature that a node's shell has made.
-    pub(crate) signed: BTreeSet<[u8; 64]>,
+    /// Folds of everything that a node's shell has signed.
+    pub(crate) signed: BTreeSet<u64>,
     /// Lines from each endpoint to each.
     pub delivery: Delivery,
     /// Endpoints that moved although their node stood.

@@ -32,6 +32,7 @@ pub use packets::{PacketTrace, Unit};
 pub use plan::{NodeSpec, Plan};
 pub use random::Random;
 pub use trace::Trace;
+pub(crate) use trace::fold;
 pub use trunks::{DETECTION, Trunk};
 pub(crate) use world::{Event, WALL_START};
 pub use world::{World, node};

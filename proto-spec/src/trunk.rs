@@ -46,8 +46,7 @@ pub enum TrunkFrameType {
 
 impl TrunkFrameType {
     /// All of them.
-    pub const ALL: [TrunkFrameType; 5] =
-        [Self::Hello, Self::Heartbeat, Self::Up, Self::Message, Self::Close];
+    pub const ALL: [TrunkFrameType; 5] = [Self::Hello, Self::Heartbeat, Self::Up, Self::Message, Self::Close];
 
     /// `None` for types that the registry does not hold.
     pub fn from_u8(value: u8) -> Option<TrunkFrameType> {

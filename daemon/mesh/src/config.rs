@@ -220,7 +220,8 @@ impl Config {
                 return Err(format!("{name}: at most {LSA_TEXT_LENGTH_MAX} bytes of plain text"));
             }
         }
-        for (name, addresses) in [("addresses", &self.addresses), ("trunk_addresses", &self.trunk_addresses)] {
+        for (name, addresses) in [("addresses", &self.addresses), ("trunk_addresses", &self.trunk_addresses)]
+        {
             if addresses.iter().any(|address| !fits(address, LSA_ADDRESS_LENGTH_MAX)) {
                 return Err(format!("{name}: at most {LSA_ADDRESS_LENGTH_MAX} bytes of plain text each"));
             }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use proto_spec::lsa::{LSA_ADDRESS_LENGTH_MAX, LSA_ADDRESSES_MAX, LSA_TEXT_LENGTH_MAX, Roles};
 use proto_spec::NodeNumber;
+use proto_spec::lsa::{LSA_ADDRESS_LENGTH_MAX, LSA_ADDRESSES_MAX, LSA_TEXT_LENGTH_MAX, Roles};
 use sealcast_mesh::config::{LINKS_MAX, SEEDS_MAX};
 use serde::Deserialize;
 
@@ -54,7 +54,10 @@ impl Mesh {
     pub(super) fn check(&self, listen: Option<SocketAddr>) -> Result<(), (&'static str, String)> {
         let wrong = |key, problem: String| Err((key, problem));
         if self.seeds.len() > SEEDS_MAX {
-            return wrong("mesh.seeds", format!("names {} seeds: choose at most {SEEDS_MAX}", self.seeds.len()));
+            return wrong(
+                "mesh.seeds",
+                format!("names {} seeds: choose at most {SEEDS_MAX}", self.seeds.len()),
+            );
         }
         if let Some(seed) = self.seeds.iter().find(|seed| !is_address(seed)) {
             return wrong(
@@ -104,7 +107,12 @@ impl Mesh {
 
 impl Config {
     /// What the overlay is told, once ports are bound: those that endpoints reach, and that of trunks.
-    pub fn overlay(&self, endpoint_ports: &[u16], trunk_port: Option<u16>, roles: Roles) -> sealcast_mesh::Config {
+    pub fn overlay(
+        &self,
+        endpoint_ports: &[u16],
+        trunk_port: Option<u16>,
+        roles: Roles,
+    ) -> sealcast_mesh::Config {
         let Mesh { seeds, region, failure_domain, links_max, neighbors_allowed, .. } = self.mesh.clone();
         let allowed = |numbers: Vec<u16>| numbers.into_iter().filter_map(NodeNumber::new).collect();
         let ports = endpoint_ports.iter().take(LSA_ADDRESSES_MAX);

@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::*;
 use crate::health::{Health, State};
 use crate::overlay::{self, Brokers, Overlay};
+use crate::revocations::Revocations;
 use crate::tls::{EXPORTER_ATTACH, Identity, Metered, endpoint_config, provider};
 use hub::{Hub, Port};
 
@@ -105,6 +106,9 @@ impl Node {
             files.identity.clone();
         let node = files.number();
         let signer = sealcast_mesh::Signer { node, key, certificate, issued, expires };
+        let trust = Arc::new(ArcSwap::from_pointee(pki.trust.clone()));
+        // No list is ever offered here: the path is never written.
+        let revocations = Arc::new(Revocations::open("no-list".into(), Arc::clone(&trust), clock));
         let (overlay, driver) = Overlay::prepare(overlay::Parts {
             config: sealcast_mesh::Config {
                 seeds: (1..=pki.nodes.len()).map(|number| number.to_string()).collect(),
@@ -124,12 +128,11 @@ impl Node {
             incarnation: 1,
             seed: [index as u8; 32],
             clock,
-            trust: Arc::new(ArcSwap::from_pointee(pki.trust.clone())),
+            trust,
             brokers,
-            revoked: overlay::Revoked::default(),
+            revocations,
             gateway: Arc::clone(&gateway),
             health: Arc::clone(&health),
-            load: None,
             broker_chain: (index == 0)
                 .then(|| Chain { kind: ChainKind::Broker, certificates: der(&pki.broker_chain) }),
             journal: None,

@@ -41,7 +41,7 @@ use crate::gateway::Gateway;
 use crate::health::{Health, State};
 use crate::listener::{Caller, Transport};
 use crate::metrics::Metrics;
-use crate::overlay::MeshView;
+use crate::overlay::{Brokers, MeshView};
 use crate::revocations::Revocations;
 use crate::store::sled::SledStore;
 use crate::trunk::TrunkStatus;
@@ -159,7 +159,8 @@ impl Side {
         let issued = pki.key.issue(&role, &[], None, clock.now().wall).unwrap();
         let identity = with_broker.then(|| issued.identity.clone());
         let keys = identity.iter().map(|identity| BrokerKey::new(identity).unwrap());
-        let verifier = Arc::new(ArcSwap::from_pointee(Verifier::new("m", keys)));
+        let brokers = Brokers::new(Verifier::new("m", keys));
+        let verifier = brokers.verifier();
         let broker = identity.as_ref().map(|identity| {
             let key = signing_key_from_pem(contents(&issued.files, &format!("broker-{me}.key"))).unwrap();
             BrokerParts {
@@ -176,7 +177,7 @@ impl Side {
             broker,
             mesh: Arc::clone(&mesh) as Arc<dyn MeshAccess>,
             revocations: Arc::new(Revocations::open(folder.path().join("list"), trust, clock)),
-            verifier: Arc::clone(&verifier),
+            brokers,
             gateway: Gateway::new(Default::default(), Arc::clone(&verifier), clock, None),
             metrics: Metrics::new(),
             health,
@@ -478,7 +479,7 @@ async fn orders_reach_the_node_that_they_are_for() {
     assert_eq!(label(&at_broker.show_node(onward).await.unwrap_err()), "invalid");
 }
 
-/// A session is shown with every node's part; those that do not answer are named. Its end is told to the overlay.
+/// A session is shown with every node's part; those that do not answer are named. Its end is told to the gateway, and by it to the mesh.
 #[tokio::test]
 async fn sessions_are_shown_over_their_nodes_and_end_on_all() {
     let (gateway, broker, _other) = three().await;
@@ -505,14 +506,10 @@ async fn sessions_are_shown_over_their_nodes_and_end_on_all() {
     );
     assert_eq!((shown.members.len(), shown.members[0].state.as_str()), (1, "away"));
 
-    let ended =
-        |input: &Input| matches!(input, Input::Tombstone(tombstone) if tombstone.0.body.number.is_none());
-    assert_eq!(broker.mesh.ordered(ended), 0);
+    assert!(broker.backend.gateway().take_buried(1).is_empty());
     admin.close_session(from(Transport::Local { uid: 0 }, show)).await.unwrap();
-    assert_eq!(broker.mesh.ordered(ended), 1);
-    // After a restart the overlay hears of it again.
-    broker.backend.tell_tombstones().await.unwrap();
-    assert_eq!(broker.mesh.ordered(ended), 2);
+    let buried = broker.backend.gateway().take_buried(2);
+    assert!(matches!(&buried[..], [tombstone] if tombstone.body.number.is_none()), "{buried:?}");
 
     // What was decided can be asked for, and what would be.
     let explain = rpc::ShowPlacementRequest::default();
@@ -559,7 +556,7 @@ async fn published_lists_are_in_force_at_once() {
 
     let list = side.backend.revocations().check(&one).unwrap();
     let two = pki.key.revoke(Some(&list), [entry([9; 32])], now).unwrap().to_bytes();
-    assert!(side.backend.learn_revocations(&two).unwrap(), "from the overlay");
+    assert!(side.backend.revocations().offer(&two).unwrap().is_some(), "from the overlay");
     let old = publish(network(), one).await.unwrap_err();
     assert_eq!(old.code(), Code::PermissionDenied, "the administrator's own certificate is revoked: {old}");
     let local = publish(Transport::Local { uid: 0 }, list_bytes(&pki, now)).await.unwrap_err();

@@ -61,7 +61,8 @@ impl Behaviour {
         dialled: bool,
     ) -> Result<Handler, ConnectionDenied> {
         let wanted = self.wanted.remove(&connection);
-        let peer = self.proofs.take(id, address).ok_or_else(|| ConnectionDenied::new(TrunkRefusal::WrongNode))?;
+        let peer =
+            self.proofs.take(id, address).ok_or_else(|| ConnectionDenied::new(TrunkRefusal::WrongNode))?;
         if wanted.is_some_and(|wanted| wanted != peer.number) {
             self.hub.refusals.refused(Source::Node(peer.number), TrunkRefusal::WrongNode);
             return Err(ConnectionDenied::new(TrunkRefusal::WrongNode));

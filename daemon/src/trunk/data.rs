@@ -24,15 +24,26 @@ use super::config::{TURN_STRIDES, WRITE_BATCH_BYTES};
 use super::hub::{DataStream, Hub, Neighbor};
 use super::neighbor::End;
 use crate::metrics::TrunkDirection;
-pub(super) use queue::DataQueue;
 use queue::Batch;
+pub(super) use queue::DataQueue;
 use wire::{Received, Wire};
 
 /// Carries packets both ways until the connection ends; says why it did.
-pub(super) fn carry(hub: Arc<Hub>, neighbor: Arc<Neighbor>, stream: DataStream) -> impl Future<Output = End> + Send {
+pub(super) fn carry(
+    hub: Arc<Hub>,
+    neighbor: Arc<Neighbor>,
+    stream: DataStream,
+) -> impl Future<Output = End> + Send {
     // What other nodes' endpoints sent counts in this node's memory; nobody here waits for credit of it.
     let ledger = Ledger::new(&hub.limits, Arc::clone(&hub.memory), Box::new(|| {}));
-    Carrier { wire: Wire::new(stream), hub, neighbor, ledger, plain: BytesMut::new(), batch: Batch::default() }
+    Carrier {
+        wire: Wire::new(stream),
+        hub,
+        neighbor,
+        ledger,
+        plain: BytesMut::new(),
+        batch: Batch::default(),
+    }
 }
 
 struct Carrier {

@@ -4,12 +4,12 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use libp2p::StreamProtocol;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
 };
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, SubstreamProtocol};
-use libp2p::StreamProtocol;
 use tokio::sync::oneshot;
 
 use super::protocol::PROTOCOL;
@@ -85,10 +85,10 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             // A second stream of the same protocol is none of ours: it is dropped, and so reset.
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                if self.streams.is_some() && self.incoming.is_none() {
-                    self.incoming = Some(protocol);
-                }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. })
+                if self.streams.is_some() && self.incoming.is_none() =>
+            {
+                self.incoming = Some(protocol);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
                 self.outgoing = Some(protocol);

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{CLOCKS_MAX, MESSAGES_BYTES_MAX, Settings};
 use super::data::DataQueue;
-use super::refusals::Refusals;
+use super::refusals::{Refusals, Source};
 use super::swarm::Order;
 use super::{Arrivals, TrunkStatus};
 use crate::clock::Clock;
@@ -350,10 +350,12 @@ impl Hub {
             clocks.insert(node, offset_ms);
         }
         let culprit = wrong_clock(self.number, node, clocks.len(), self.links.load().len());
-        tracing::error!(
-            %node, own = %self.number, offset_ms, %culprit,
-            "wall clocks disagree: set the clock of the node named as culprit by NTP"
-        );
+        if self.refusals.is_news(Source::Node(node), TrunkRefusal::Clock) {
+            tracing::error!(
+                %node, own = %self.number, offset_ms, %culprit,
+                "wall clocks disagree: set the clock of the node named as culprit by NTP"
+            );
+        }
         Err(TrunkRefusal::Clock)
     }
 

@@ -12,9 +12,11 @@ mod conduct;
 mod greet;
 mod write;
 
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
-use futures::AsyncWrite;
+use futures::AsyncRead;
 use libp2p::swarm::Stream;
 use proto_spec::NodeNumber;
 use proto_spec::trunk::{TrunkFrame, TrunkRefusal};
@@ -28,7 +30,7 @@ use super::hub::Hub;
 use super::protocol::{FrameReader, FrameWriter, ReadError};
 use super::refusals::Source;
 use super::swarm::Order;
-use conduct::{Conduct, Linked};
+use conduct::{Carrying, Conduct, Linked};
 use greet::Greeted;
 use write::Say;
 
@@ -116,7 +118,9 @@ async fn open(hub: &Arc<Hub>, met: Met) -> Result<Opened, End> {
         Ok(greeted) => Ok(Opened { greeted, reader, writer }),
         Err(end) => {
             if let End::Ours(reason) = end {
-                last_word(&mut writer, reason).await;
+                writer.push(&TrunkFrame::Close(reason));
+                let said = async { writer.flush().await.and(writer.close().await) };
+                last_word(said, &mut reader).await;
             }
             Err(end)
         }
@@ -129,28 +133,34 @@ async fn run(hub: &Arc<Hub>, opened: Opened) -> (End, bool) {
     let (say, said) = mpsc::channel(SAY_MAX);
     let echo = write::Echo::default();
     let mut linked = Linked::new(hub, &neighbor, turn);
+    let mut carrying = Carrying::default();
     let mut writing = std::pin::pin!(write::run(hub, &neighbor, writer, &echo, said, ends.messages));
     let conduct = Conduct { hub, neighbor: &neighbor, echo: &echo, say: say.clone(), hello, met_at };
     let end = tokio::select! {
-        end = conduct.run(&mut reader, ends.arrival, &mut linked) => end,
+        end = conduct.run(&mut reader, ends.arrival, &mut linked, &mut carrying) => end,
         error = &mut writing => End::Broken(error.err().map_or_else(String::new, |error| error.to_string())),
     };
     // First what others go by, then the last word. Who broke off is told nothing.
     linked.end().await;
+    hub.forget(&neighbor);
     if let End::Ours(reason) = end {
         let _ = say.try_send(Say::Close(reason));
-        let _ = tokio::time::timeout(LAST_WORDS, writing).await;
+        last_word(writing, &mut reader).await;
     }
-    hub.forget(&neighbor);
     (end, linked.was_up())
 }
 
-async fn last_word<S: AsyncWrite + Unpin>(writer: &mut FrameWriter<S>, reason: TrunkRefusal) {
-    writer.push(&TrunkFrame::Close(reason));
-    let said = async {
-        writer.flush().await?;
-        writer.close().await
+/// Lets the last word leave, and waits for the other end to hang up: closed any sooner, the connection may take the word
+/// with it.
+async fn last_word<R: AsyncRead + Unpin>(
+    said: impl Future<Output = io::Result<()>>,
+    reader: &mut FrameReader<R>,
+) {
+    let heard = async {
+        said.await?;
+        while reader.next(|| ()).await.is_ok() {}
+        Ok::<(), io::Error>(())
     };
     // Who does not listen is not told.
-    let _ = tokio::time::timeout(LAST_WORDS, said).await;
+    let _ = tokio::time::timeout(LAST_WORDS, heard).await;
 }

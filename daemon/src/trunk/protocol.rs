@@ -4,9 +4,9 @@ use std::io;
 
 use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::StreamProtocol;
 use proto_spec::trunk::{CONTROL_FRAME_LENGTH_MAX, STREAM_PROTOCOL, TrunkFrame};
 use proto_spec::{DecodeError, Wire};
-use libp2p::StreamProtocol;
 use thiserror::Error;
 
 /// What a stream is negotiated as.

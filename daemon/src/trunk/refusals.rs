@@ -65,7 +65,7 @@ impl Refusals {
     }
 
     /// Whether this was not said within the last minute. What does not fit is counted and not said.
-    fn is_news(&self, source: Source, reason: TrunkRefusal) -> bool {
+    pub(super) fn is_news(&self, source: Source, reason: TrunkRefusal) -> bool {
         let now = self.clock.now().mono;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.get(&(source, reason)).is_some_and(|at| now.since(*at) < SAID_KEEP) {
@@ -94,7 +94,10 @@ mod tests {
         let source = |last: u32| Source::Address(IpAddr::from(last.to_be_bytes()));
         assert!(refusals.is_news(source(1), TrunkRefusal::Expired));
         assert!(!refusals.is_news(source(1), TrunkRefusal::Expired));
-        assert!(refusals.is_news(source(1), TrunkRefusal::Revoked) && refusals.is_news(source(2), TrunkRefusal::Expired));
+        assert!(
+            refusals.is_news(source(1), TrunkRefusal::Revoked)
+                && refusals.is_news(source(2), TrunkRefusal::Expired)
+        );
         for last in 0..2 * SAID_MAX as u32 {
             refusals.refused(source(last), TrunkRefusal::Malformed);
         }

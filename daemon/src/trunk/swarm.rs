@@ -3,22 +3,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
+use libp2p::swarm::{ConnectionDenied, ConnectionId, ListenError, NetworkBehaviour, SwarmEvent};
 use libp2p::{Swarm, Transport, connection_limits, identify, mdns, memory_connection_limits};
 use proto_spec::NodeNumber;
+use proto_spec::trunk::TrunkRefusal;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::accept::Incoming;
 use super::config::{
-    CONNECTIONS_OF_PEER_MAX, DIALS_MAX, HANDSHAKES_MAX, IDLE_TIMEOUT, LAST_WORDS, MEMORY_SHARE_MAX, STREAMS_MAX,
+    CONNECTIONS_OF_PEER_MAX, DIALS_MAX, HANDSHAKES_MAX, IDLE_TIMEOUT, LAST_WORDS, MEMORY_SHARE_MAX,
+    STREAMS_MAX,
 };
 use super::hub::Hub;
+use super::refusals::Source;
 use super::transport::{MeshTransport, Proofs, host_port, multiaddr, peer_id, public_key};
 use super::{behaviour, neighbor};
 
@@ -150,7 +154,9 @@ impl Owner {
 
     fn dial(&mut self, peer: Option<NodeNumber>, mut addresses: VecDeque<String>) {
         let known = match peer {
-            Some(peer) => self.hub.is_claimed(peer) || self.attempts.values().any(|other| other.peer == Some(peer)),
+            Some(peer) => {
+                self.hub.is_claimed(peer) || self.attempts.values().any(|other| other.peer == Some(peer))
+            }
             None => {
                 addresses.retain(|address| !self.hub.is_reached_at(address));
                 let at = addresses.front();
@@ -205,12 +211,24 @@ impl Owner {
                     self.dial(peer, rest);
                 }
             }
-            SwarmEvent::IncomingConnectionError { error, .. } => {
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
                 tracing::debug!(error = %reason(&error), "a control connection was refused");
+                let address = host_port(&send_back_addr).and_then(|from| from.parse::<SocketAddr>().ok());
+                if let (ListenError::Denied { cause }, Some(address)) = (&error, address)
+                    && is_limit(cause)
+                {
+                    self.hub.refusals.refused(Source::Address(address.ip()), TrunkRefusal::TooMany);
+                }
             }
             _ => {}
         }
     }
+}
+
+/// Whether a bound on connections or memory denied it; other denials are counted where they are made.
+fn is_limit(cause: &ConnectionDenied) -> bool {
+    cause.downcast_ref::<connection_limits::Exceeded>().is_some()
+        || cause.downcast_ref::<memory_connection_limits::MemoryUsageLimitExceeded>().is_some()
 }
 
 /// The innermost cause: libp2p's own sentence names only the layer that failed.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
 mod accounts;
+mod alone;
 mod check;
 mod durability;
 mod lifecycle;

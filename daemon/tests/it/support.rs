@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use hyper_util::rt::TokioIo;
-use proto_spec::frame::{ControlFrame, FrameHeader, Hello, TicketFrame, attach_proof_message};
+use proto_spec::frame::{ControlFrame, FrameHeader, FrameType, Hello, TicketFrame, attach_proof_message};
 use proto_spec::{AttachSeq, NodeNumber, WallTime, alpn};
 use relayd::tls::{EXPORTER_ATTACH, EXPORTER_RPC};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +18,7 @@ use sealcast_rpc::admin_client::AdminClient;
 use sealcast_rpc::endpoint_client::EndpointClient;
 use sealcast_rpc::{self as rpc, CREDENTIAL_METADATA};
 use sealcast_trust::issuing::{self, IssuingKey, PkiFile, file};
-use sealcast_trust::{AdminRole, CertificateRole, MeshName, proof};
+use sealcast_trust::{AdminRole, BrokerSigner, CertificateRole, MeshName, MeshTrust, proof};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -287,18 +287,25 @@ impl Attachment {
         key: &SigningKey,
         seq: u64,
     ) -> Attachment {
+        Attachment::open_as(address, ca, ticket, key, seq, false).await
+    }
+
+    pub(crate) async fn open_as(
+        address: SocketAddr,
+        ca: &Path,
+        ticket: &str,
+        key: &SigningKey,
+        seq: u64,
+        standby: bool,
+    ) -> Attachment {
         let stream = tls(address, client_config(ca, alpn::ATTACH, None)).await.unwrap();
         let exporter = stream.get_ref().1.export_keying_material([0u8; 32], EXPORTER_ATTACH, None).unwrap();
         let attach_seq = AttachSeq(seq);
         let message = attach_proof_message(&exporter, &proof::ticket_hash(ticket), attach_seq);
         let mut attachment = Attachment { stream, read: Vec::new() };
         attachment.send(&ControlFrame::Hello(Hello::ours("a test"))).await;
-        let ticket = TicketFrame {
-            ticket: ticket.into(),
-            attach_seq,
-            standby: false,
-            proof: key.sign(&message).to_bytes(),
-        };
+        let ticket =
+            TicketFrame { ticket: ticket.into(), attach_seq, standby, proof: key.sign(&message).to_bytes() };
         attachment.send(&ControlFrame::Ticket(ticket)).await;
         attachment
     }
@@ -306,22 +313,43 @@ impl Attachment {
     pub(crate) async fn send(&mut self, frame: &ControlFrame) {
         let mut bytes = Vec::new();
         frame.put(&mut bytes);
-        self.stream.write_all(&bytes).await.unwrap();
+        self.send_bytes(&bytes).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
-    /// The next frame; `None` when the node closed.
+    /// The next frame that is no data; `None` when the node closed.
     pub(crate) async fn next(&mut self) -> Option<ControlFrame> {
+        loop {
+            let (frame_type, frame) = self.next_frame().await?;
+            if frame_type != FrameType::Data {
+                return Some(
+                    ControlFrame::decode(frame_type, &frame[proto_spec::frame::HEADER_LENGTH..]).unwrap(),
+                );
+            }
+        }
+    }
+
+    /// The next data frame as it came.
+    pub(crate) async fn data(&mut self) -> Vec<u8> {
+        loop {
+            let (frame_type, frame) = self.next_frame().await.expect("the node closed before any data came");
+            if frame_type == FrameType::Data {
+                return frame;
+            }
+        }
+    }
+
+    async fn next_frame(&mut self) -> Option<(FrameType, Vec<u8>)> {
         loop {
             if let Some(header) = FrameHeader::peek(&self.read).unwrap()
                 && self.read.len() >= header.frame_length()
             {
                 let rest = self.read.split_off(header.frame_length());
-                let frame = std::mem::replace(&mut self.read, rest);
-                return Some(
-                    ControlFrame::decode(header.frame_type, &frame[proto_spec::frame::HEADER_LENGTH..])
-                        .unwrap(),
-                );
+                return Some((header.frame_type, std::mem::replace(&mut self.read, rest)));
             }
             match self.stream.read_buf(&mut self.read).await {
                 Ok(0) | Err(_) => return None,
@@ -424,6 +452,64 @@ ops = "127.0.0.1:{ops}"
         std::fs::write(&path, text).unwrap();
         path
     }
+}
+
+impl Mesh {
+    /// Writes the configuration of one node of several, under its number, with certificates of its own.
+    pub(crate) fn node_config(&self, number: u16, ports: NodePorts, seeds: &[u16]) -> PathBuf {
+        let value = NodeNumber::new(number).unwrap();
+        if number != 1 {
+            self.issue(&CertificateRole::Node(value), &["127.0.0.1"]);
+            self.issue(&CertificateRole::Broker(value), &[]);
+        }
+        let NodePorts { endpoints, ops, trunk } = ports;
+        let seeds: Vec<String> = seeds.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let seeds = seeds.join(", ");
+        let text = format!(
+            r#"
+[node]
+state_dir = "state-{number}"
+public_host = "127.0.0.1"
+[identity]
+mesh = "test"
+ca = "ca.pem"
+certificate = "node-{number}.pem"
+key = "node-{number}.key"
+[broker]
+certificate = "broker-{number}.pem"
+key = "broker-{number}.key"
+[listen]
+endpoints = ["127.0.0.1:{endpoints}"]
+ops = "127.0.0.1:{ops}"
+trunk = "127.0.0.1:{trunk}"
+[mesh]
+seeds = [{seeds}]
+failure_domain = "domain {number}"
+journal = true
+"#
+        );
+        let path = self.path(&format!("relayd-{number}.toml"));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Signs tickets as the broker of a node does.
+    pub(crate) fn signer(&self, number: u16) -> BrokerSigner {
+        let read = |name: String| std::fs::read(self.path(&name)).unwrap();
+        let trust = MeshTrust::from_pem("test".parse().unwrap(), &read(file::CA.into())).unwrap();
+        let chain = sealcast_trust::cert::chain_from_pem(&read(format!("broker-{number}.pem"))).unwrap();
+        let identity = trust.verify(&chain, now()).unwrap();
+        let key = sealcast_trust::key::signing_key_from_pem(&read(format!("broker-{number}.key"))).unwrap();
+        BrokerSigner::new(&identity, key).unwrap()
+    }
+}
+
+/// What one node listens on.
+#[derive(Clone, Copy)]
+pub(crate) struct NodePorts {
+    pub(crate) endpoints: u16,
+    pub(crate) ops: u16,
+    pub(crate) trunk: u16,
 }
 
 /// Ports that nobody has at this moment, all different.

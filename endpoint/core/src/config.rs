@@ -28,6 +28,9 @@ pub const LASTING_MIN: Duration = Duration::from_secs(5);
 pub const SHUN_MIN: Duration = Duration::from_secs(5);
 /// No node is left out for longer, whatever it asked for: a mesh changes.
 pub const SHUN_MAX: Duration = Duration::from_secs(10 * 60);
+/// A node that said to move is asked for a standby again after this at the latest: it may be back, and a mesh of two has
+/// no other.
+pub const MOVE_SHUN_MAX: Duration = Duration::from_secs(15);
 /// Round trips to the own node without a byte of it, after which a suspected node counts as dead; at least
 /// [`SUSPICION_MIN`].
 pub const SUSPICION_ROUND_TRIPS: u32 = 3;

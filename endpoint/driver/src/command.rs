@@ -1,5 +1,6 @@
 //! Commands as they stand on standard input: one JSON object a line, `id` names the endpoint, `do` the command.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use sealcast_endpoint::event::{PromptId, TransferId};
@@ -35,6 +36,8 @@ pub(crate) enum Command {
         #[serde(default = "customer")]
         code_role: Option<Role>,
         downloads: Option<PathBuf>,
+        /// Of this machine, to connect from.
+        from: Option<IpAddr>,
     },
     /// Joins by a code.
     Join {
@@ -44,6 +47,8 @@ pub(crate) enum Command {
         #[serde(default)]
         accept: Vec<Accepted>,
         downloads: Option<PathBuf>,
+        /// Of this machine, to connect from.
+        from: Option<IpAddr>,
     },
     Say {
         text: String,

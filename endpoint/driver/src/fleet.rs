@@ -1,6 +1,7 @@
 //! All endpoints by their ids: begins them, and passes commands on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use sealcast_endpoint::{Accept, Credential, Error, ErrorKind, JoinCode, Mesh, Options, Session, login};
@@ -97,20 +98,28 @@ async fn start(mesh: Mesh, work: &Path, command: Command) -> Result<Option<Sessi
             login(&mesh, &email, &password, "sealcast-driver").await?.save(&save)?;
             Ok(None)
         }
-        Command::Host { name, credential, accept, code_role, downloads } => {
+        Command::Host { name, credential, accept, code_role, downloads, from } => {
             let credential = load(&credential)?;
             let mut options = options(&name, work, downloads, &accept);
             options.first_code = code_role;
-            Session::host(mesh, credential, options).await.map(Some)
+            Session::host(reached(mesh, from), credential, options).await.map(Some)
         }
-        Command::Join { name, code, credential, accept, downloads } => {
+        Command::Join { name, code, credential, accept, downloads, from } => {
             let code: JoinCode = code.parse().map_err(|_| {
                 Error::new(ErrorKind::Invalid, "this is no join code: nine digits and three words")
             })?;
             let credential = credential.as_deref().map(load).transpose()?;
-            Session::join(mesh, code, credential, options(&name, work, downloads, &accept)).await.map(Some)
+            let options = options(&name, work, downloads, &accept);
+            Session::join(reached(mesh, from), code, credential, options).await.map(Some)
         }
         _ => Err(Error::new(ErrorKind::Invalid, "host or join first")),
+    }
+}
+
+fn reached(mesh: Mesh, from: Option<IpAddr>) -> Mesh {
+    match from {
+        Some(from) => mesh.reached_from(from),
+        None => mesh,
     }
 }
 

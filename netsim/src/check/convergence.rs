@@ -8,7 +8,7 @@ use proto_spec::{NodeNumber, SessionId, Timestamp};
 use sealcast_mesh::config::{LINK_HOLD, LSA_GATHER, LSA_INTERVAL, SPF_DELAY, SPF_HOLD, TELL_BACKOFF_MIN};
 
 use super::Property;
-use crate::sim::World;
+use crate::sim::{World, fold};
 
 /// A look at the whole mesh.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +50,9 @@ impl World {
     /// A node has accepted an LSA of another: the other must have made it, or they can never agree.
     pub(crate) fn check_accepted(&mut self, at: NodeNumber, about: NodeNumber) {
         let lsa = self.hosts[&at].node.as_ref().and_then(|node| node.lsa(about));
-        if let Some(lsa) = lsa.filter(|lsa| !self.checkers.signed.contains(&lsa.signature)) {
+        if let Some(lsa) =
+            lsa.filter(|lsa| !self.checkers.signed.contains(&fold(0, &lsa.body.signed_message())))
+        {
             let sequence = lsa.body.version.sequence;
             let what = format!("node {at} accepted LSA {sequence} of node {about}, which never made it");
             self.violated(Property::Convergence, what);

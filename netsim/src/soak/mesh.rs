@@ -11,7 +11,9 @@ use crate::play::{Report, VERSION, Verdict, profile};
 use crate::sim::{Bug, Plan, Random, World, node};
 
 /// Sessions of a world.
-const SESSIONS: u8 = 6;
+const SESSIONS: u8 = 4;
+/// Attachments before the first fault, and again after the last.
+const MEMBERS: usize = 8;
 /// Whoever knocks in vain knocks again within ten seconds.
 const KNOCK: Duration = Duration::from_secs(12);
 /// One seed in so many is a large mesh.
@@ -88,13 +90,14 @@ impl Run {
         if self.world.bug == Some(Bug::AcceptStaleLsa) {
             self.world.replay(node(1));
         }
+        self.attach_some();
         // Safety: faults, with the checkers watching.
         let rounds = if large { self.world.random.range(3, 8) } else { self.world.random.range(5, 20) };
         for _ in 0..rounds {
             self.fault();
             let wait = self.world.random.range(10, 8_000);
             for _ in 0..4 {
-                self.send_from_somewhere();
+                (0..3).for_each(|_| self.send_from_somewhere());
                 self.world.run_for(Duration::from_millis(wait / 4));
                 self.world.observe();
             }
@@ -103,6 +106,7 @@ impl Run {
             }
         }
         self.heal_all();
+        self.attach_some();
         // Liveness: all must agree in time.
         self.world.run_for(KNOCK);
         if large {
@@ -111,6 +115,13 @@ impl Run {
         }
         if self.world.converge().is_ok() {
             self.after_agreement();
+        }
+    }
+
+    fn attach_some(&mut self) {
+        for _ in 0..MEMBERS {
+            let at = self.any_live();
+            self.attach(at);
         }
     }
 

@@ -96,15 +96,10 @@ fn frame(reader: &mut Reader<'_>) -> Result<DataHeader, DecodeError> {
 fn continues(run: &DataHeader, next: &DataHeader) -> bool {
     let same_update = match (run.replace, next.replace) {
         (None, None) => true,
-        (Some(ours), Some(theirs)) => {
-            ours.key == theirs.key && ours.update == theirs.update && !ours.last
-        }
+        (Some(ours), Some(theirs)) => ours.key == theirs.key && ours.update == theirs.update && !ours.last,
         _ => false,
     };
-    same_update
-        && run.class == next.class
-        && run.sender == next.sender
-        && run.destination == next.destination
+    same_update && run.class == next.class && run.sender == next.sender && run.destination == next.destination
 }
 
 #[cfg(test)]

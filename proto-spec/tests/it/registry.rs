@@ -72,8 +72,8 @@ fn messages_and_states_of_the_mesh() {
 #[test]
 fn application_protocols() {
     use proto_spec::alpn::{ATTACH, DATA, GRPC, HTTP1, TRUNK};
-    let code = [ATTACH, GRPC, HTTP1, TRUNK, DATA]
-        .map(|alpn| format!("`{}`", std::str::from_utf8(alpn).unwrap()));
+    let code =
+        [ATTACH, GRPC, HTTP1, TRUNK, DATA].map(|alpn| format!("`{}`", std::str::from_utf8(alpn).unwrap()));
     let spec: Vec<_> = table("Application protocols").into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(spec, code);
 }

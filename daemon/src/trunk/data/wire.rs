@@ -71,7 +71,7 @@ impl Wire {
             return Poll::Ready(Ok(Received::Bytes));
         }
         loop {
-            if let Poll::Pending = self.socket.tcp().poll_read_ready(cx)? {
+            if self.socket.tcp().poll_read_ready(cx)?.is_pending() {
                 self.sealed = BytesMut::new();
                 return Poll::Pending;
             }

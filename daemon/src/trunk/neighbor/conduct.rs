@@ -96,8 +96,9 @@ impl Conduct<'_> {
         reader: &mut FrameReader<R>,
         arrival: oneshot::Receiver<DataStream>,
         linked: &mut Linked<'_>,
+        carrying: &mut Carrying,
     ) -> End {
-        match self.go(reader, arrival, linked).await {
+        match self.go(reader, arrival, linked, carrying).await {
             Err(end) => end,
             Ok(never) => match never {},
         }
@@ -108,6 +109,7 @@ impl Conduct<'_> {
         reader: &mut FrameReader<R>,
         arrival: oneshot::Receiver<DataStream>,
         linked: &mut Linked<'_>,
+        carrying: &mut Carrying,
     ) -> Result<Infallible, End> {
         let (hub, neighbor) = (self.hub, self.neighbor);
         let up_by = Instant::now() + UP_TIME;
@@ -115,7 +117,6 @@ impl Conduct<'_> {
         let mut rtt = RoundTrip::default();
         let mut watch = Watch::new();
         let mut connecting = std::pin::pin!(self.connect(arrival));
-        let mut carrying: Option<AbortOnDropHandle<End>> = None;
         self.say_now(Say::Beat);
         loop {
             tokio::select! {
@@ -142,10 +143,10 @@ impl Conduct<'_> {
                 },
                 stream = &mut connecting, if !progress.data => {
                     let carried = data::carry(Arc::clone(hub), Arc::clone(neighbor), stream?);
-                    carrying = Some(AbortOnDropHandle::new(tokio::spawn(carried)));
+                    carrying.0 = Some(AbortOnDropHandle::new(tokio::spawn(carried)));
                     progress.data = true;
                 }
-                end = ended(&mut carrying) => return Err(end),
+                end = carrying.ended() => return Err(end),
                 () = tokio::time::sleep_until(up_by), if !linked.was_up() => {
                     return Err(End::Ours(TrunkRefusal::TooSlow));
                 }
@@ -224,11 +225,18 @@ impl Conduct<'_> {
     }
 }
 
-/// Waits for the end of the data connection; for ever while there is none.
-async fn ended(carrying: &mut Option<AbortOnDropHandle<End>>) -> End {
-    match carrying {
-        Some(task) => task.await.unwrap_or_else(|error| End::Broken(error.to_string())),
-        None => std::future::pending().await,
+/// The task of the data connection. Outlives the conduct, so that the last word on control is not overtaken by the end of
+/// data.
+#[derive(Default)]
+pub(super) struct Carrying(Option<AbortOnDropHandle<End>>);
+
+impl Carrying {
+    /// Waits for its end; for ever while there is none.
+    async fn ended(&mut self) -> End {
+        match &mut self.0 {
+            Some(task) => task.await.unwrap_or_else(|error| End::Broken(error.to_string())),
+            None => std::future::pending().await,
+        }
     }
 }
 

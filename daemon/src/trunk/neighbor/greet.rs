@@ -10,6 +10,7 @@ use super::End;
 use crate::tls::mesh::Peer;
 use crate::trunk::hub::{Ends, Hub, Neighbor, Turn};
 use crate::trunk::protocol::{FrameReader, FrameWriter};
+use crate::trunk::refusals::Source;
 
 /// A trunk that is the one of its pair.
 pub(super) struct Greeted {
@@ -112,13 +113,15 @@ async fn hear_hello<R: AsyncRead + Unpin>(
 fn refuse(hub: &Hub, proven: NodeNumber, hello: &TrunkHello) -> Option<TrunkRefusal> {
     let (version_min, version_max) = hub.settings.wire_versions;
     if version_min.max(hello.version_min) > version_max.min(hello.version_max) {
-        tracing::warn!(
-            node = %proven,
-            software = hello.software,
-            "a node speaks wire versions {} to {}, this one {version_min} to {version_max}",
-            hello.version_min,
-            hello.version_max
-        );
+        if hub.refusals.is_news(Source::Node(proven), TrunkRefusal::UnknownVersion) {
+            tracing::warn!(
+                node = %proven,
+                software = hello.software,
+                "trunk refused: that node speaks wire versions {} to {}, this one {version_min} to {version_max}",
+                hello.version_min,
+                hello.version_max
+            );
+        }
         return Some(TrunkRefusal::UnknownVersion);
     }
     if hello.mesh != hub.mesh {

@@ -40,8 +40,7 @@ impl Pki {
         let files = issuing::init(&mesh, now().minus(10 * DAY)).unwrap();
         let read = |name: &str| files.iter().find(|file| file.name == name).unwrap().contents.clone();
         let (ca, root_key) = (read(file::CA), read(file::ROOT_KEY));
-        let issuing =
-            IssuingKey::load(&mesh, &ca, &read(file::ISSUING), &read(file::ISSUING_KEY)).unwrap();
+        let issuing = IssuingKey::load(&mesh, &ca, &read(file::ISSUING), &read(file::ISSUING_KEY)).unwrap();
         let trust = MeshTrust::from_pem(mesh.clone(), &ca).unwrap();
         let key = PrivatePkcs8KeyDer::from_pem_slice(&root_key).unwrap();
         Pki {
@@ -120,7 +119,8 @@ fn leaf_params() -> CertificateParams {
     let mut params = CertificateParams::new(vec!["node.mesh.internal".to_owned()]).unwrap();
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     params
 }

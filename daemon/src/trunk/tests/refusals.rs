@@ -62,7 +62,9 @@ async fn the_refused_learn_why() {
     assert_eq!(welcome.read_u8().await.unwrap(), WELCOME);
     // \[TRK-14\]: the number of a trunk that is not there.
     welcome.write_all(&[0; 8]).await.unwrap();
-    assert!(matches!(welcome.read_u8().await, Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof));
+    assert!(
+        matches!(welcome.read_u8().await, Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
+    );
 }
 
 /// \[TRK-1\], \[TRK-4\]: plain garbage, no certificate, no protocol of nodes, no progress, too many.

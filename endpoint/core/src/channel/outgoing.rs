@@ -249,7 +249,7 @@ impl Outgoing {
         if let Some(progress) = self.receivers.get_mut(&member) {
             progress.behind_since(now, self.cost);
             // It says where it stands without being asked: its way was renewed, and what was tried before was in vain.
-            if !news.changed && ack.token == 0 && progress.in_vain > 0 {
+            if !news.changed && ack.token == 0 && progress.is_asked() {
                 self.hinted(now, member);
             }
         }

@@ -193,13 +193,17 @@ impl Progress {
         self.probe = Some((token, channel_next));
     }
 
+    /// Whether the member was asked something and has not answered.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.in_vain > 0 || self.probe.is_some()
+    }
+
     /// Whatever was late is forgiven: the way to the member is a new one.
     pub(super) const fn way_renewed(&mut self, now: Timestamp) {
         self.sign_at = now;
         self.in_vain = 0;
         self.quiet_since = now;
         self.repeat_at = None;
-        self.repeated_at = now;
         self.way_at = now;
         self.goal_at = now;
     }

@@ -23,8 +23,8 @@ use rand_chacha::ChaCha20Rng;
 use super::nodes::{Nodes, Reached};
 use crate::attach::{AttachClient, AttachEvent};
 use crate::config::{
-    BACK_OFF_MAX, FIRST_CONNECT_MAX, LASTING_MIN, MOVE_BACK_OFF_MAX, MOVE_MAX, READY_MAX, RETIRING_MAX,
-    STANDBY_BACK_OFF_MAX,
+    BACK_OFF_MAX, FIRST_CONNECT_MAX, LASTING_MIN, MOVE_BACK_OFF_MAX, MOVE_MAX, MOVE_SHUN_MAX, READY_MAX,
+    RETIRING_MAX, STANDBY_BACK_OFF_MAX,
 };
 use attempt::Attempt;
 use suspicion::Suspicions;
@@ -435,17 +435,17 @@ impl Link {
     }
 
     /// The active node goes out of service within `time`: activates the standby, or looks for a successor \[SES-19\].
-    /// Does nothing where no other node is known.
-    pub(super) fn move_away(&mut self, now: Now, time: Duration, addresses: Vec<String>) {
+    /// `false` where no other node is known.
+    pub(super) fn move_away(&mut self, now: Now, time: Duration, addresses: Vec<String>) -> bool {
         self.nodes.named(&addresses);
-        let Some(active) = &self.active else { return };
+        let Some(active) = &self.active else { return false };
         if !self.knows_others(now) {
-            return;
+            return false;
         }
-        self.nodes.shun(now.mono, &active.node.clone(), time);
+        self.nodes.shun(now.mono, &active.node, time.min(MOVE_SHUN_MAX));
         let again = self.moving_until.replace(now.mono + time.min(MOVE_MAX)).is_some();
         if again {
-            return;
+            return true;
         }
         if self.other.as_ref().is_some_and(|line| line.client.is_standby()) {
             let seq = self.next_seq();
@@ -455,6 +455,7 @@ impl Link {
         } else if self.other.is_none() && !matches!(self.spare.state, attempt::State::Connecting(_)) {
             self.spare.try_first(now.mono, addresses);
         }
+        true
     }
 
     /// The time to move is over.

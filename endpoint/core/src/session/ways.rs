@@ -11,6 +11,7 @@ use super::ending::Phase;
 use super::link::{Part, Way};
 use super::{Endpoint, Output, State};
 use crate::attach::Lost;
+use crate::config::MOVE_SHUN_MAX;
 use crate::event::{Event, Reattachment};
 use crate::security::Security;
 
@@ -57,7 +58,8 @@ impl<S: Security> Endpoint<S> {
             return self.link.retired();
         }
         let seq = self.link.line(way).map(|line| line.client.seq());
-        let overtaken = lost.fatal() == Some(Refusal::StaleAttachment)
+        // A later attachment of one's own is no stranger's.
+        let overtaken = matches!(lost.fatal(), Some(Refusal::StaleAttachment | Refusal::Superseded))
             && seq.is_some_and(|seq| self.link.is_overtaken(seq));
         if let Some(refusal) = lost.fatal().filter(|_| !overtaken) {
             let word = match refusal {
@@ -224,9 +226,15 @@ impl<S: Security> Endpoint<S> {
     pub(super) fn told_to_move(&mut self, now: Now, way: Way, to: Move) {
         let time = Duration::from_millis(u64::from(to.deadline_ms));
         match self.link.part(way) {
-            Some(Part::Active) => self.link.move_away(now, time, to.addresses),
+            Some(Part::Active) => {
+                if !self.link.move_away(now, time, to.addresses) {
+                    self.outputs.push_back(Output::Disconnect(way));
+                    self.unreachable = Refusal::Draining.sentence().to_owned();
+                    self.link_down(now, Duration::ZERO, false);
+                }
+            }
             Some(Part::Other) => {
-                self.link.shun(now, way, time);
+                self.link.shun(now, way, time.min(MOVE_SHUN_MAX));
                 // As long as there is no better one it still does.
                 if self.link.has_free_node(now, Part::Other) {
                     self.outputs.push_back(Output::Disconnect(way));

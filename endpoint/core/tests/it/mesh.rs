@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use proto_spec::frame::ErrorFrame;
 use proto_spec::{Refusal, SenderNumber, Timestamp};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
 use sealcast_endpoint_core::command::Command;
 use sealcast_endpoint_core::event::{Event, Reattachment, State};
 use sealcast_endpoint_core::mpsl::Mpsl;
 use sealcast_endpoint_core::null::Null;
 use sealcast_endpoint_core::security::Security;
 
-use crate::relay::address;
+use crate::relay::{Node, address};
 use crate::session::over_both;
 use crate::world::{ACCEPT_ALL, World};
 
@@ -50,7 +52,7 @@ over_both! {
     /// \[SES-19\]
     the_old_node_dies_before_the_new_one_is_ready;
     /// \[SES-19\]
-    where_nobody_else_is_known_it_stays;
+    where_nobody_else_is_known_it_leaves_and_comes_back;
     /// \[SES-19\]
     a_guest_moves_too;
     /// \[SES-20\] \[ATT-9\]
@@ -467,19 +469,18 @@ fn the_old_node_dies_before_the_new_one_is_ready<S: Security>() {
     );
 }
 
-fn where_nobody_else_is_known_it_stays<S: Security>() {
+fn where_nobody_else_is_known_it_leaves_and_comes_back<S: Security>() {
     let (mut world, numbers) = World::<S>::joined(0);
     let mut talk = Talk::new(2);
     world.relay.drain(0, 10_000, vec![]);
-    talk.go_on(&mut world, &numbers, 5 * SECOND);
-    talk.until_heard(&mut world, &numbers);
-    assert_eq!(world.relay.nodes[0].connected, 2, "there is time until the end");
-    world.relay.end_drain(0);
+    talk.say(&mut world, &numbers);
     world.pass(SECOND);
     assert!(numbers.iter().all(|who| world.state(*who) == Some(State::Reconnecting)));
+    assert!(numbers.iter().all(|who| world.active_node(*who).is_none()), "the node can stop");
     world.relay.nodes[0].draining = false;
     world.pass(20 * SECOND);
     assert!(numbers.iter().all(|who| world.state(*who) == Some(State::Member)));
+    talk.until_heard(&mut world, &numbers);
 }
 
 fn a_guest_moves_too<S: Security>() {
@@ -594,4 +595,47 @@ fn who_leaves_leaves_both_nodes<S: Security>() {
     world.pass(SECOND);
     assert!(world.relay.connections.is_empty());
     assert!(numbers.iter().all(|who| world.peers[who].closed));
+}
+
+/// \[SES-17\] \[SES-18\] \[SES-19\] \[SES-21\]: whatever happens to the nodes in whatever order, every line is heard once and in
+/// order in the end.
+#[test]
+fn no_order_of_faults_loses_or_doubles_anything() {
+    for seed in 0..24 {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let (mut world, numbers) = World::<Null>::joined_over(3, 1);
+        world.relay.doubles = seed % 3 == 0;
+        let mut talk = Talk::new(numbers.len());
+        for _ in 0..24 {
+            let node = (rng.next_u32() % 3) as usize;
+            match rng.next_u32() % 9 {
+                0 | 1 => world.kill(node),
+                2 => world.silence(node, true),
+                3 => world.relay.drain(node, 3_000, vec![]),
+                4 => world.relay.holds_ready = true,
+                5 => world.relay.let_ready_go(),
+                6 => world.relay.hint(),
+                7 => world.cut_standby(numbers[node]),
+                _ => revive(&mut world, node),
+            }
+            for _ in 0..rng.next_u32() % 4 {
+                talk.say(&mut world, &numbers);
+                world.pass(Duration::from_millis(u64::from(rng.next_u32() % 400)));
+            }
+        }
+        (0..3).for_each(|node| revive(&mut world, node));
+        world.relay.let_ready_go();
+        talk.until_heard(&mut world, &numbers);
+        world.pass(60 * SECOND);
+        for who in &numbers {
+            assert_eq!(world.state(*who), Some(State::Member), "seed {seed}");
+            assert!(world.standby_node(*who).is_some(), "seed {seed}");
+            assert_ne!(world.standby_node(*who), world.active_node(*who), "seed {seed}");
+        }
+    }
+}
+
+fn revive<S: Security>(world: &mut World<S>, node: usize) {
+    world.silence(node, false);
+    world.relay.nodes[node] = Node::default();
 }

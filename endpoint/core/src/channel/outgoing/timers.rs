@@ -76,7 +76,8 @@ impl Outgoing {
     /// The way to a member may have changed: what it may lack is repeated at once, or as soon as the pace allows
     /// \[CHN-13\].
     pub(in crate::channel) fn hinted(&mut self, now: Timestamp, member: SenderNumber) {
-        if let Some(progress) = self.receivers.get_mut(&member) {
+        // Right after the way was renewed, everything has been asked already.
+        if let Some(progress) = self.receivers.get_mut(&member).filter(|progress| progress.way_at < now) {
             progress.repeat_at.get_or_insert((progress.repeated_at + HINT_INTERVAL).max(now));
             self.repeat_if_due(now, member);
         }

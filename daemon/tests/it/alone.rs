@@ -1,0 +1,88 @@
+//! What a mesh asks of one node: to serve without a broker, and to forget whom the CA takes back.
+
+use std::net::SocketAddr;
+
+use proto_spec::revocation::Revoked;
+use proto_spec::{Wire, alpn};
+use sealcast_rpc::admin_client::AdminClient;
+use sealcast_rpc::{self as rpc};
+use sealcast_trust::cert::{chain_from_pem, inspect};
+use sealcast_trust::{AdminRole, MeshTrust};
+use tonic::Code;
+
+use super::support::{Caller, Mesh, Relayd, admin_on, channel, client_config, free_ports, now, tls};
+
+fn label(status: &tonic::Status) -> &str {
+    status.metadata().get("sealcast-refusal").map_or("", |label| label.to_str().unwrap())
+}
+
+/// \[GW-14\] \[GW-16\]: without a broker, and without one within reach, a node says so and serves what needs none.
+#[tokio::test]
+async fn a_node_without_a_broker_says_what_it_cannot_do() {
+    let mesh = Mesh::new();
+    let [port, ops] = free_ports();
+    let config = mesh.config(port, ops, "", "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let broker = "[broker]\ncertificate = \"broker-1.pem\"\nkey = \"broker-1.key\"\n";
+    let without = text.replace(broker, "");
+    assert_ne!(without, text);
+    std::fs::write(&config, without).unwrap();
+    let node = Relayd::run(&config, &mesh.path("state"));
+
+    let mut caller = Caller::connect(SocketAddr::from(([127, 0, 0, 1], port)), &mesh.path("ca.pem")).await;
+    let away = caller.client.about(rpc::AboutRequest {}).await.unwrap_err();
+    assert_eq!((away.code(), label(&away)), (Code::Unavailable, "no_broker"));
+    assert!(away.message().contains("running sessions go on"), "{away}");
+
+    let mut admin = admin_on(node.state.join("admin.sock")).await;
+    let shown = admin.show_node(rpc::ShowNodeRequest::default()).await.unwrap().into_inner();
+    assert!(!shown.broker && shown.drain == "serving", "{shown:?}");
+    let seen = admin.show_mesh(rpc::ShowMeshRequest {}).await.unwrap().into_inner();
+    assert_eq!((seen.nodes.len(), seen.nodes[0].roles.len()), (1, 1));
+    let accounts = admin.list_accounts(rpc::ListAccountsRequest::default()).await.unwrap_err();
+    assert_eq!((accounts.code(), label(&accounts)), (Code::FailedPrecondition, "no_broker_here"));
+    let other = admin.drain_node(rpc::DrainNodeRequest { node_number: 2, within_ms: 0 }).await.unwrap_err();
+    assert_eq!(other.code(), Code::NotFound, "{other}");
+}
+
+/// \[REV-3\] \[REV-4\]: a revoked administrator is refused from that moment on, after a restart too.
+#[tokio::test]
+async fn a_revoked_administrator_is_out() {
+    let mesh = Mesh::new();
+    let [port, ops, admin_port] = free_ports();
+    let config = mesh.config(port, ops, &format!("admin = \"127.0.0.1:{admin_port}\""), "");
+    let mut node = Relayd::run(&config, &mesh.path("state"));
+    let (certificate, key) = mesh.admin(AdminRole::NetworkAdmin);
+    let identity = Some((certificate.as_path(), key.as_path()));
+    let tls_config = client_config(&mesh.path("ca.pem"), alpn::GRPC, identity);
+    let address = SocketAddr::from(([127, 0, 0, 1], admin_port));
+    let connect =
+        async || AdminClient::new(channel(tls(address, tls_config.clone()).await.unwrap()).await.unwrap());
+    let mut admin = connect().await;
+    admin.show_node(rpc::ShowNodeRequest::default()).await.unwrap();
+
+    let leaf = chain_from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
+    let about = inspect(&leaf[0]).unwrap();
+    let entry = Revoked { certificate: about.certificate, expires: about.not_after };
+    let list = mesh.key.revoke(None, [entry], now()).unwrap().to_bytes();
+    let ca = std::fs::read(mesh.path("ca.pem")).unwrap();
+    let trust = MeshTrust::from_pem("test".parse().unwrap(), &ca).unwrap();
+    assert_eq!(sealcast_trust::revocation::verify(&list, &trust, now()).unwrap().number, 1);
+    let mut local = admin_on(node.state.join("admin.sock")).await;
+    let published = local.publish_revocations(rpc::PublishRevocationsRequest { list }).await.unwrap();
+    assert_eq!(published.into_inner().number, 1);
+
+    let standing = admin.show_node(rpc::ShowNodeRequest::default()).await.unwrap_err();
+    assert_eq!((standing.code(), label(&standing)), (Code::PermissionDenied, "refused"), "{standing}");
+    let refused = async || {
+        let Ok(stream) = tls(address, tls_config.clone()).await else { return true };
+        let Ok(channel) = channel(stream).await else { return true };
+        AdminClient::new(channel).show_node(rpc::ShowNodeRequest::default()).await.is_err()
+    };
+    assert!(refused().await);
+    node.kill();
+    let node = Relayd::run(&config, &mesh.path("state"));
+    assert!(refused().await, "the list is kept");
+    let mut local = admin_on(node.state.join("admin.sock")).await;
+    assert_eq!(local.show_node(rpc::ShowNodeRequest::default()).await.unwrap().into_inner().revocations, 1);
+}
