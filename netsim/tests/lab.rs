@@ -1,6 +1,8 @@
 //! The lab as a program: what it refuses, and that nothing outlives it. Its programs are scripts here, which say their
 //! process ids; scenarios with the real ones are `cargo xtask test`'s.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // real programs run in real time; a test may fail
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

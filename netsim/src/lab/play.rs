@@ -105,18 +105,19 @@ pub(super) fn play(run: &Run<'_>) -> anyhow::Result<Record> {
         files_sent: Vec::new(),
         begun: Instant::now(),
     };
-    if !run.undisturbed {
-        playing.faults = run.scenario.faults.iter().map(|fault| (fault.at, fault.fault.clone())).collect();
-    }
-    for (at, fault) in &playing.faults {
-        let name = name_of(fault);
+    // An undisturbed run has its gaps at the same times: what the load itself costs.
+    for fault in &run.scenario.faults {
+        let name = name_of(&fault.fault);
         match record.faults.last_mut() {
-            Some((last, names)) if last == at => {
+            Some((last, names)) if *last == fault.at => {
                 names.push_str(" + ");
                 names.push_str(&name);
             }
-            _ => record.faults.push((*at, name)),
+            _ => record.faults.push((fault.at, name)),
         }
+    }
+    if !run.undisturbed {
+        playing.faults = run.scenario.faults.iter().map(|fault| (fault.at, fault.fault.clone())).collect();
     }
     let end = match playing.go(run, &mut stage, &mut record) {
         Ok(end) => end,
