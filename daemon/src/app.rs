@@ -373,7 +373,12 @@ impl Node {
             http::page(&config.identity.mesh),
             grpc.clone(),
         ));
-        tasks.spawn(rpc::serve_admins(admin_stream, Arc::clone(&backend), config.connections.clone(), grpc.clone()));
+        tasks.spawn(rpc::serve_admins(
+            admin_stream,
+            Arc::clone(&backend),
+            config.connections.clone(),
+            grpc.clone(),
+        ));
         tasks.spawn(rpc::serve_peers(peer_calls, Arc::clone(&backend), config.connections.clone(), grpc));
         tasks.spawn(rpc::housekeeping(Arc::clone(&backend), stop.clone()));
 

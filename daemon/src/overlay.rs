@@ -25,8 +25,23 @@ use proto_spec::lsa::{DrainState, Lsa};
 use proto_spec::mesh::{Chain, LoadReport};
 use proto_spec::{NodeNumber, SessionId};
 use sealcast_mesh::link::LinkStatus;
-use sealcast_mesh::{Alarm, Counters, Input, Snapshot};
-use tokio::sync::mpsc;
+use sealcast_mesh::{Alarm, Config, Counters, Identity, Input, Snapshot};
+use sealcast_trust::MeshTrust;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::gateway::Gateway;
+use crate::health::Health;
+use crate::revocations::Revocations;
+
+pub use brokers::Brokers;
+pub use driver::Driver;
+pub use elsewhere::Elsewhere;
+pub use incarnation::{IncarnationError, next_incarnation};
+pub use links::Links;
+
+/// Inputs that wait for the core: two links' bursts of messages; a trunk that finds it full holds its reading back.
+const INPUTS_MAX: usize = 1_024;
 
 /// Takes load reports, at nodes with the broker role.
 pub trait LoadSink: Send + Sync + 'static {
