@@ -33,6 +33,9 @@ pub struct Options {
     pub software: String,
     /// Host: the role of the first code; `None` to open none until asked.
     pub first_code: Option<Role>,
+    /// Nodes to try before those that the broker names, as `host:port`: the first to attach to, the second to stand by
+    /// at. Preferences, as the broker's are.
+    pub nodes: Vec<String>,
 }
 
 impl Options {
@@ -45,6 +48,7 @@ impl Options {
             suite: Suite::Modern,
             software: concat!("sealcast ", env!("CARGO_PKG_VERSION")).to_owned(),
             first_code: Some(Role::Customer),
+            nodes: Vec::new(),
         }
     }
 }
@@ -148,8 +152,11 @@ impl Start {
             role: admission.role,
             ticket: admission.ticket,
             attach_key: key.clone(),
-            nodes: admission.nodes,
-            standby: admission.standby,
+            standby: match options.nodes.get(1) {
+                Some(standby) => vec![standby.clone()],
+                None => admission.standby,
+            },
+            nodes: options.nodes.into_iter().map(|node| vec![node]).chain(admission.nodes).collect(),
             display_name: options.display_name,
             suite: options.suite,
             accept: options.accept,

@@ -95,9 +95,24 @@ pub(crate) struct SessionArgs {
     /// Where received files go [default: your download folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) download_dir: Option<PathBuf>,
+    /// Attach to this node first, instead of where the broker says; again for the one to stand by at
+    #[arg(long = "node", value_name = "HOST:PORT", value_parser = node)]
+    pub(crate) nodes: Vec<String>,
     /// Events and commands as lines, also on a terminal
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// An address that can be dialled.
+fn node(text: &str) -> Result<String, String> {
+    let port = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("name a host and a port, such as relay.example.org:8200".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]

@@ -90,6 +90,7 @@ fn options(places: &Places, global: &Global, args: &SessionArgs, name: &str) -> 
     let mut options = Options::new(name, places.downloads(args.download_dir.clone()));
     options.accept = args.accept;
     options.suite = SUITE;
+    options.nodes.clone_from(&args.nodes);
     if let Some(software) = &global.software {
         options.software.clone_from(software);
     }

@@ -38,6 +38,9 @@ pub(crate) enum Command {
         downloads: Option<PathBuf>,
         /// Of this machine, to connect from.
         from: Option<IpAddr>,
+        /// Nodes to attach to first and to stand by at, as `host:port`.
+        #[serde(default)]
+        nodes: Vec<String>,
     },
     /// Joins by a code.
     Join {
@@ -49,6 +52,9 @@ pub(crate) enum Command {
         downloads: Option<PathBuf>,
         /// Of this machine, to connect from.
         from: Option<IpAddr>,
+        /// Nodes to attach to first and to stand by at, as `host:port`.
+        #[serde(default)]
+        nodes: Vec<String>,
     },
     Say {
         text: String,

@@ -98,18 +98,20 @@ async fn start(mesh: Mesh, work: &Path, command: Command) -> Result<Option<Sessi
             login(&mesh, &email, &password, "sealcast-driver").await?.save(&save)?;
             Ok(None)
         }
-        Command::Host { name, credential, accept, code_role, downloads, from } => {
+        Command::Host { name, credential, accept, code_role, downloads, from, nodes } => {
             let credential = load(&credential)?;
             let mut options = options(&name, work, downloads, &accept);
             options.first_code = code_role;
+            options.nodes = nodes;
             Session::host(reached(mesh, from), credential, options).await.map(Some)
         }
-        Command::Join { name, code, credential, accept, downloads, from } => {
+        Command::Join { name, code, credential, accept, downloads, from, nodes } => {
             let code: JoinCode = code.parse().map_err(|_| {
                 Error::new(ErrorKind::Invalid, "this is no join code: nine digits and three words")
             })?;
             let credential = credential.as_deref().map(load).transpose()?;
-            let options = options(&name, work, downloads, &accept);
+            let mut options = options(&name, work, downloads, &accept);
+            options.nodes = nodes;
             Session::join(reached(mesh, from), code, credential, options).await.map(Some)
         }
         _ => Err(Error::new(ErrorKind::Invalid, "host or join first")),
