@@ -109,6 +109,7 @@ fn tell(
         person.wait_members(3)?;
     }
     report.step("Eve, a second provider at node 1, joined; Bob allowed it; new keys for all");
+    report.picture(graph(programs, first)?);
 
     let people = &mut [&mut ada, &mut bob, &mut eve];
     chat(people, &canaries)?;
@@ -120,7 +121,6 @@ fn tell(
     report.transfer(transfer);
     let to = ada.number;
     report.transfer(send(bob, ada, to, &incoming, &incoming_hash)?);
-    report.picture(graph(programs, first)?);
 
     if arguments.keep {
         search(&canaries, &taps, &[&code, &code_for_eve], &mut report)?;
@@ -148,7 +148,7 @@ fn tell(
     Ok(())
 }
 
-/// Until every node has a link with every other that carries traffic.
+/// Until every node knows of a link between any two of them.
 fn wait_for_links(programs: &programs::Programs, nodes: &[party::Node<'_>]) -> anyhow::Result<()> {
     let deadline = Instant::now() + STEP;
     for node in nodes {
@@ -156,10 +156,10 @@ fn wait_for_links(programs: &programs::Programs, nodes: &[party::Node<'_>]) -> a
             let status = relayctl(programs, node, &["mesh", "status", "-o", "json"])?;
             let status: serde_json::Value =
                 serde_json::from_str(&status).context("mesh status is no JSON")?;
-            let links = status["links"].as_array().map_or(0, |links| {
-                links.iter().filter(|link| link["usable"] == true && link["from"] == status["node"]).count()
-            });
-            if links + 1 >= nodes.len() {
+            let agreed = status["links"]
+                .as_array()
+                .map_or(0, |links| links.iter().filter(|link| link["agreed"] == true).count());
+            if agreed >= nodes.len() * (nodes.len() - 1) / 2 {
                 break;
             }
             ensure!(Instant::now() < deadline, "the nodes do not find each other: {status}");

@@ -102,7 +102,7 @@ impl Report {
         for (what, gap_ms, how) in &self.gaps {
             println!("{what}: {how}; cut off for {gap_ms} ms, nothing lost.");
         }
-        println!("\nThe mesh at the end:\n\n{}", self.picture);
+        println!("\nThe mesh, as node 1 saw it before:\n\n{}", self.picture);
         if let Some(found) = &self.found {
             println!("Seen by the nodes: {} MiB, nothing of it readable.", found.bytes >> 20);
         }
