@@ -33,6 +33,7 @@ use crate::gateway::{Gateway, Tap};
 use crate::health::{Health, State};
 use crate::http::{self, Operators};
 use crate::listener::{self, AdminIntake, GRPC_QUEUE, Intake, Places, local};
+use crate::logging::Levels;
 use crate::material::Material;
 use crate::metrics::{DataPlane, Metrics};
 use crate::overlay::{self, Brokers, Driver, Overlay, next_incarnation};
@@ -65,6 +66,8 @@ pub struct Options {
     pub tap: Option<PathBuf>,
     /// Whether calls from one address are limited; `dev` has but one.
     pub limit_calls: bool,
+    /// Changes the level of the log when the configuration is read anew.
+    pub levels: Levels,
 }
 
 /// A node with its ports bound and its store open, serving nothing yet.
@@ -119,6 +122,7 @@ struct Swapped {
     broker: Option<BrokerKey>,
     /// What none of the above may bring back.
     revocations: Arc<Revocations>,
+    levels: Levels,
 }
 
 /// Where a node listens, once bound.
@@ -206,6 +210,7 @@ impl Node {
             brokers: Arc::clone(&brokers),
             broker: material.broker.as_ref().map(|broker| BrokerKey::new(&broker.identity)).transpose()?,
             revocations: Arc::clone(&revocations),
+            levels: options.levels,
         };
         let broker_chain = match &config.broker {
             None => None,
@@ -338,7 +343,7 @@ impl Node {
     /// A sentence for the operator.
     pub async fn serve(self, mut signals: Signals) -> anyhow::Result<()> {
         let Node {
-            config,
+            mut config,
             clock,
             metrics,
             health,
@@ -434,7 +439,7 @@ impl Node {
         loop {
             match signals.next().await {
                 Order::End => break,
-                Order::Reload => reload(&config, clock, &metrics, &material),
+                Order::Reload => config = reload(config, clock, &metrics, &material),
             }
         }
 
@@ -549,9 +554,17 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(notes)
 }
 
-/// Reads certificates anew; what cannot be used leaves what is in force.
-fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
-    match Material::read(config, clock.now().wall) {
+/// Reads the configuration and the certificates anew; what cannot be used leaves what is in force. No connection is
+/// touched.
+fn reload(config: Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) -> Config {
+    let newer = match config.read_anew() {
+        Ok(newer) => newer,
+        Err(error) => {
+            tracing::error!(%error, "the configuration could not be read anew: the old one stays in force");
+            return config;
+        }
+    };
+    match Material::read(&newer, clock.now().wall) {
         Ok(material) => {
             metrics.certificate_ends("node", material.node.not_after.seconds());
             match material.mesh_tls(swapped.revocations.shared()) {
@@ -568,8 +581,28 @@ fn reload(config: &Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) {
             tracing::info!("certificates read anew; the broker's own key changes with a restart");
         }
         Err(error) => {
-            tracing::error!(%error, "certificates could not be read anew: the old ones stay in force")
+            tracing::error!(%error, "certificates could not be read anew: the old ones stay in force");
+            return config;
         }
+    }
+    let waiting = config.needs_restart(&newer);
+    if !waiting.is_empty() {
+        tracing::warn!(
+            sections = waiting.join(", "),
+            "changed in the configuration, and in force after a restart"
+        );
+    }
+    if newer.log.level != config.log.level && swapped.levels.set(&newer.log.level) {
+        tracing::info!(level = newer.log.level, "the log has another level");
+    }
+    // What waits for a restart stays as the node runs.
+    Config {
+        identity: newer.identity,
+        broker: newer.broker,
+        drain: newer.drain,
+        log: newer.log,
+        source: newer.source,
+        ..config
     }
 }
 
@@ -690,7 +723,7 @@ mod tests {
         for file in &issued.files {
             crate::state::write_file(&pki.join(&file.name), &file.contents, 0o600).unwrap();
         }
-        reload(&node.config, node.clock, &node.metrics, &node.material);
+        reload(node.config.clone(), node.clock, &node.metrics, &node.material);
         let verifier = node.material.brokers.verifier().load_full();
         assert_ne!(issued.identity.certificate, running);
         assert!(verifier.broker(&issued.identity.certificate).is_some(), "the new one is known");

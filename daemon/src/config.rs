@@ -61,10 +61,11 @@ pub struct Config {
 pub struct Source {
     path: PathBuf,
     text: String,
+    overrides: Overrides,
 }
 
 /// `[node]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// Folder of the store; one process at a time.
@@ -77,7 +78,7 @@ pub struct Node {
 }
 
 /// `[identity]`: PEM files.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityFiles {
     /// The mesh's name, as every certificate and ticket carries it.
@@ -91,7 +92,7 @@ pub struct IdentityFiles {
 }
 
 /// `[broker]`: the broker certificate and key sign tickets and audit checkpoints.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BrokerFiles {
     /// The broker's certificate, then the issuing one.
@@ -104,7 +105,7 @@ pub struct BrokerFiles {
 }
 
 /// `[listen]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// For endpoints: attachments, gRPC, probes.
@@ -128,7 +129,7 @@ fn default_ops() -> SocketAddr {
 }
 
 /// `[connections]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Connections {
     /// Until the first bytes tell what a connection is, and until a TLS handshake is complete.
@@ -163,7 +164,7 @@ impl Default for Connections {
 }
 
 /// `[drain]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drain {
     /// From SIGTERM until what is left is closed.
@@ -177,7 +178,7 @@ impl Default for Drain {
 }
 
 /// `[log]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A level or filter directives, such as `info` or `relayd=debug`.
@@ -268,9 +269,35 @@ impl Config {
         })?;
         config.apply(overrides);
         config.anchor(path.parent().unwrap_or(Path::new(".")));
-        config.source = Source { path: path.to_owned(), text };
+        config.source = Source { path: path.to_owned(), text, overrides: overrides.clone() };
         config.check()?;
         Ok(config)
+    }
+
+    /// Reads the same file anew, under the same overrides. A configuration that no file holds is as it was.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn read_anew(&self) -> Result<Config, ConfigError> {
+        if self.source.path.as_os_str().is_empty() {
+            return Ok(self.clone());
+        }
+        Config::load(&self.source.path, &self.source.overrides)
+    }
+
+    /// The sections in which a newer configuration differs in what a running node does not change.
+    pub fn needs_restart(&self, newer: &Config) -> Vec<&'static str> {
+        let sections = [
+            ("node", self.node == newer.node),
+            ("identity.mesh", self.identity.mesh == newer.identity.mesh),
+            ("broker", self.broker.is_some() == newer.broker.is_some()),
+            ("listen", self.listen == newer.listen),
+            ("mesh", self.mesh == newer.mesh),
+            ("limits", self.limits == newer.limits),
+            ("connections", self.connections == newer.connections),
+            ("log.format", self.log.format == newer.log.format),
+        ];
+        sections.into_iter().filter(|(_, same)| !same).map(|(section, _)| section).collect()
     }
 
     /// Replaces what the overrides name.
@@ -450,6 +477,26 @@ mod tests {
                 assert!(error.contains(&format!(":{line}: ")), "{error} is not line {line}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_running_node_cannot_change_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relayd.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let overrides = Overrides { log_level: Some("debug".into()), ..Overrides::default() };
+        let config = Config::load(&path, &overrides).unwrap();
+        let changed = GOOD
+            .replace("deadline_ms = 30_000", "deadline_ms = 5_000")
+            .replace("level = \"info\"", "level = \"error\"")
+            .replace("attachments_max = 10_000", "attachments_max = 9");
+        std::fs::write(&path, changed).unwrap();
+        let newer = config.read_anew().unwrap();
+        assert_eq!((newer.drain.deadline_ms, newer.log.level.as_str()), (5_000, "debug"), "flags stay");
+        assert_eq!(config.needs_restart(&newer), ["limits"]);
+        assert!(config.needs_restart(&config).is_empty());
+        std::fs::write(&path, "nonsense").unwrap();
+        assert!(config.read_anew().is_err());
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         None => default_state()?,
     };
     let log = Log { level: args.log_level.clone(), format: LogFormat::Auto };
-    crate::logging::start(&log);
+    let levels = crate::logging::start(&log);
     // Caught from the start, so that nothing is left half made.
     let signals = Signals::catch()?;
     make_folder(&state)?;
@@ -108,7 +108,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     };
     let company = Company::new(&state);
     let config = config(&args, &state, &company.notes(), log);
-    let node = Node::build(config, Options { tap: args.tap.clone(), limit_calls: true }).await?;
+    let node = Node::build(config, Options { tap: args.tap.clone(), limit_calls: true, levels }).await?;
     if let Some(password) = &password {
         ensure_account(&node, password).await?;
     }

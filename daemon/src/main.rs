@@ -64,9 +64,9 @@ fn main() -> ExitCode {
 
 async fn run(args: ConfigArgs) -> anyhow::Result<()> {
     let config = Config::load(&args.config, &args.overrides)?;
-    logging::start(&config.log);
+    let levels = logging::start(&config.log);
     let signals = Signals::catch()?;
-    let node = Node::build(config, Options { tap: None, limit_calls: true }).await?;
+    let node = Node::build(config, Options { tap: None, limit_calls: true, levels }).await?;
     node.serve(signals).await
 }
 

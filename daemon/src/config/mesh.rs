@@ -13,7 +13,7 @@ use super::Config;
 const NEIGHBORS_ALLOWED_MAX: usize = 1_024;
 
 /// `[mesh]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mesh {
     /// Trunk addresses of some nodes, as `host:port`.

@@ -1,16 +1,19 @@
 //! What a mesh asks of one node: to serve without a broker, and to forget whom the CA takes back.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::Stdio;
 
 use proto_spec::revocation::Revoked;
-use proto_spec::{Wire, alpn};
+use proto_spec::{NodeNumber, Wire, alpn};
 use sealcast_rpc::admin_client::AdminClient;
+use sealcast_rpc::endpoint_client::EndpointClient;
 use sealcast_rpc::{self as rpc};
 use sealcast_trust::cert::{chain_from_pem, inspect};
-use sealcast_trust::{AdminRole, MeshTrust};
+use sealcast_trust::{AdminRole, CertificateRole, MeshTrust};
 use tonic::Code;
 
-use super::support::{Caller, Mesh, Relayd, admin_on, channel, client_config, free_ports, now, tls};
+use super::support::{Caller, Mesh, Relayd, admin_on, channel, client_config, free_ports, now, relayd, tls};
 
 fn label(status: &tonic::Status) -> &str {
     status.metadata().get("sealcast-refusal").map_or("", |label| label.to_str().unwrap())
@@ -85,4 +88,61 @@ async fn a_revoked_administrator_is_out() {
     assert!(refused().await, "the list is kept");
     let mut local = admin_on(node.state.join("admin.sock")).await;
     assert_eq!(local.show_node(rpc::ShowNodeRequest::default()).await.unwrap().into_inner().revocations, 1);
+}
+
+/// SIGHUP: what can be changed while the node runs is in force at once, what cannot is named, nonsense changes nothing, and
+/// no connection is touched.
+#[tokio::test]
+async fn sighup_reads_configuration_and_certificates_anew() {
+    let mesh = Mesh::new();
+    let [port, ops] = free_ports();
+    let config = mesh.config(port, ops, "", "[log]\nlevel = \"info\"\n");
+    let mut command = relayd();
+    command.args(["run", "--log-format", "json", "--config"]).arg(&config);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut until = |what: &str| {
+        lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(what))
+            .unwrap_or_else(|| panic!("no {what}"))
+    };
+    until("\"message\":\"ready\"");
+    let hang_up = || {
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let presented = || async {
+        let stream = tls(address, client_config(&mesh.path("ca.pem"), alpn::GRPC, None)).await.unwrap();
+        let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        (stream, leaf)
+    };
+    let (stands, before) = presented().await;
+    let mut standing = EndpointClient::new(channel(stands).await.unwrap());
+
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, "nonsense").unwrap();
+    hang_up();
+    until("the configuration could not be read anew");
+    assert_eq!(presented().await.1, before);
+
+    mesh.issue(&CertificateRole::Node(NodeNumber::new(1).unwrap()), &["127.0.0.1"]);
+    std::fs::write(&config, text.replace("\"info\"", "\"error\"") + "[limits]\nattachments_max = 7\n")
+        .unwrap();
+    hang_up();
+    until("certificates read anew");
+    assert!(until("in force after a restart").contains("\"limits\""));
+    assert_ne!(presented().await.1, before, "the new certificate is shown");
+    standing.about(rpc::AboutRequest {}).await.unwrap();
+
+    // At the new level the same is told no more; what is wrong still is.
+    hang_up();
+    std::fs::write(&config, "nonsense").unwrap();
+    hang_up();
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.contains("could not be read anew"), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
