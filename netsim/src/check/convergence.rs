@@ -192,8 +192,10 @@ impl World {
     /// # Errors
     /// What they do not agree on when the limit is over; it is kept as a violation as well.
     pub fn converge(&mut self) -> Result<Duration, String> {
+        // A round trip that changed by itself just now makes link state too: its news may be under way.
+        let news_until = self.now + LSA_GATHER + 2 * self.spread() + SPF_DELAY + SPF_HOLD;
         loop {
-            let limit = self.changed_at + self.convergence_limit();
+            let limit = (self.changed_at + self.convergence_limit()).max(news_until);
             match self.disagreement() {
                 None => return Ok(self.now.since(self.changed_at)),
                 Some(fault) if self.now >= limit => {
