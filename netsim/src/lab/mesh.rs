@@ -158,6 +158,11 @@ impl<'h> Mesh<'h> {
         self.seats.values().find(|seat| seat.fronts.endpoints == front).map(|seat| seat.spec.number)
     }
 
+    /// Where endpoints reach a node.
+    pub fn front(&self, node: NodeNumber) -> Option<SocketAddr> {
+        self.seats.get(&node).map(|seat| seat.fronts.endpoints)
+    }
+
     /// The lines between everybody.
     pub fn network(&self) -> &Network {
         &self.network

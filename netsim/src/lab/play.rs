@@ -175,7 +175,7 @@ impl<'h> Playing<'h> {
             if self.converging.hear(&happening) {
                 continue;
             }
-            if let Some((who, at, told)) = stage.people.hear(&happening) {
+            for (who, at, told) in stage.people.hear(&happening) {
                 self.hear(stage, record, who, at, told);
             }
         }
