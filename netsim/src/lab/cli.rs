@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Keep keys, configurations and logs in this folder, one below it for each run
     #[arg(long, value_name = "DIR")]
     keep_logs: Option<PathBuf>,
-    /// Where relayd, relayctl and sealcast are; absent: beside netsim
+    /// Where relayd, relayctl and sealcast-driver are; absent: beside netsim
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// Decides jitter, losses and who attaches where at random
@@ -86,6 +86,7 @@ fn all(arguments: &Arguments, scenario: &Scenario, programs: &Programs) -> anyho
                 folder,
                 seed,
                 undisturbed,
+                kept: false,
                 log_level: &arguments.log_level,
             };
             play::play(&run)

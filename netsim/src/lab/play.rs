@@ -50,8 +50,8 @@ pub(super) struct Record {
     pub(super) moved_beyond: Vec<String>,
     /// How and for how long endpoints were cut off.
     pub(super) reattached: Vec<(usize, Duration, String)>,
-    /// From the last change to agreement, for each change that was followed by one.
-    pub(super) converged: Vec<Duration>,
+    /// From the last change to agreement, for each change that was followed by one: its place among all of them.
+    pub(super) converged: Vec<(usize, Duration)>,
     /// Changes that were not followed by agreement before the next one, or the end.
     pub(super) unconverged: u64,
     /// A program that ended or panicked although nothing asked it to.
@@ -69,6 +69,8 @@ pub(super) struct Run<'a> {
     pub(super) seed: u64,
     /// Without faults, to compare.
     pub(super) undisturbed: bool,
+    /// Endpoints reach no nodes but those that the scenario names for them, whatever happens.
+    pub(super) kept: bool,
     pub(super) log_level: &'a str,
 }
 

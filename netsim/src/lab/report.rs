@@ -99,7 +99,7 @@ impl Ran {
         ];
         // A change without agreement has no time: it is beyond any limit.
         let slowest =
-            if record.unconverged > 0 { Some(u64::MAX) } else { ms(record.converged.iter().max().copied()) };
+            if record.unconverged > 0 { Some(u64::MAX) } else { ms(record.converged.iter().map(|(_, time)| *time).max()) };
         figures.push(timed("converge_ms", slowest, checks.converge_ms));
         Ran { record, figures, delivery, gaps }
     }
@@ -281,7 +281,7 @@ impl Ran {
             "lines": { "sent": self.delivery.sent, "expected": self.delivery.expected, "delivered": self.delivery.delivered },
             "files": { "expected": record.files.0, "arrived": record.files.1 },
             "faults": faults, "gaps": gaps, "reattached": reattached,
-            "converged_ms": record.converged.iter().map(ms).collect::<Vec<_>>(), "unconverged": record.unconverged,
+            "converged_ms": record.converged.iter().map(|(_, time)| ms(time)).collect::<Vec<_>>(), "unconverged": record.unconverged,
             "departed": record.departed, "moved_beyond": record.moved_beyond, "crash": record.crash,
             "notes": record.notes,
         })

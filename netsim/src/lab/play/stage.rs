@@ -75,6 +75,7 @@ pub(super) struct Stage<'h> {
     /// The first of each session's endpoints.
     firsts: Vec<usize>,
     links_allowed: Option<BTreeSet<(NodeNumber, NodeNumber)>>,
+    kept: bool,
     groups: Vec<(String, String, usize, usize)>,
 }
 
@@ -177,11 +178,15 @@ impl<'h> Stage<'h> {
                 let draw = run.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(at as u32) ^ line as u64;
                 let node = pinned(scenario, endpoint, draw);
                 // Whoever wants no standby reaches no second node; all others know where to go.
-                let kept = node.filter(|_| endpoint.standby == Standby::None);
+                let only = node.and_then(|node| match endpoint.standby {
+                    Standby::None => Some(BTreeSet::from([node])),
+                    Standby::Node(other) if run.kept => Some(BTreeSet::from([node, other])),
+                    _ => None,
+                });
                 weather.lines.push(Line {
                     region: endpoint.region,
                     downstream: endpoint.downstream_kib_s.map(|kib| kib * 1_024),
-                    only: kept.map(|node| [node].into()),
+                    only,
                 });
                 groups.push((plan.group.clone(), endpoint.group.clone(), session, at));
                 seats.push(Seat {
@@ -201,7 +206,7 @@ impl<'h> Stage<'h> {
         let people = People::start(hub, run.programs, run.folder, &invite, seats.len())?;
         let links_allowed = scenario.links_allowed.clone();
         let notes = BTreeSet::new();
-        let mut stage = Stage { mesh, people, seats, notes, hub, firsts, links_allowed, groups };
+        let mut stage = Stage { mesh, people, seats, notes, hub, firsts, links_allowed, kept: run.kept, groups };
         stage.converge(run.folder)?;
         stage.seat_people(scenario)?;
         for session in 0..scenario.sessions.len() {
@@ -285,7 +290,9 @@ impl<'h> Stage<'h> {
             Fault::Clock { .. } => bail!("real programs read the machine's clock"),
         }
         // Whoever was kept to a node that is struck may go elsewhere.
-        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } = fault {
+        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } = fault
+            && !self.kept
+        {
             self.mesh.network().weather(|weather| {
                 for line in &mut weather.lines {
                     if line.only.as_ref().is_some_and(|only| only.iter().any(|node| nodes.contains(node))) {
