@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::bench::{Figure, Target, median};
-use crate::load::{Desk, Dev, Link, Mesh, Seat, flood};
+use crate::load::{Desk, Dev, Link, Mesh, Seat, flood, reach};
 
 /// Receivers, half at each of two nodes.
 const RECEIVERS: usize = 16;
@@ -37,9 +37,10 @@ pub(super) fn run(quick: bool, relayd: &Path) -> Result<Vec<Figure>> {
             let (mut costs, mut copies, mut rates) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..runs {
                 attach_seq += 1;
-                let links = attach(&mesh, &nodes, &seats, attach_seq).await?;
+                let mut links = attach(&mesh, &nodes, &seats, attach_seq).await?;
+                let mut sender = Link::attach(&mesh, &seats[0], attach_seq, false).await?;
+                reach(&mut sender, seats[0].number, &mut links).await?;
                 let before = Counters::read(&nodes)?;
-                let sender = Link::attach(&mesh, &seats[0], attach_seq, false).await?;
                 let run = flood(sender, seats[0].number, links, packet_bytes, duration).await?;
                 let used = Counters::read(&nodes)?.since(&before);
                 let gigabytes = run.delivered_bytes as f64 / 1e9;
