@@ -25,6 +25,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 mod report;
+mod soak;
 mod trial;
 
 pub use cli::{Arguments, run};

@@ -63,8 +63,7 @@ impl Trial {
             let gaps = record.gaps.iter().filter(|gap| gap.fault == fault).map(|gap| gap.gap);
             (name.clone(), gaps.collect())
         });
-        let name =
-            |fault: usize| record.faults.get(fault).map_or_else(String::new, |(_, name)| name.clone());
+        let name = |fault: usize| record.faults.get(fault).map_or_else(String::new, |(_, name)| name.clone());
         let converged = record.converged.iter().map(|(fault, time)| (name(*fault), *time));
         let departed = record.departed.len() as u64;
         Trial {

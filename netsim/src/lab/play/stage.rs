@@ -206,7 +206,8 @@ impl<'h> Stage<'h> {
         let people = People::start(hub, run.programs, run.folder, &invite, seats.len())?;
         let links_allowed = scenario.links_allowed.clone();
         let notes = BTreeSet::new();
-        let mut stage = Stage { mesh, people, seats, notes, hub, firsts, links_allowed, kept: run.kept, groups };
+        let mut stage =
+            Stage { mesh, people, seats, notes, hub, firsts, links_allowed, kept: run.kept, groups };
         stage.converge(run.folder)?;
         stage.seat_people(scenario)?;
         for session in 0..scenario.sessions.len() {
