@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  scenario --> play --> mesh   : relayd run (a process each) --.
-//!                 |----> people : sealcast, JSON lines ---------+--> proxy: every connection, weather between any two
+//!                 |----> people : sealcast-driver, JSON lines --+--> proxy: every connection, weather between any two
 //!                 |----> measure: who sent what when, and who got it
 //!                 '----> report : table, JSON, exit code
 //! ```
@@ -25,7 +25,10 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 mod report;
+mod soak;
+mod trial;
 
 pub use cli::{Arguments, run};
 pub use config::NodeSpec;
 pub use report::Verdict;
+pub use trial::{Trial, converge_limit};

@@ -23,7 +23,7 @@ fn programs(folder: &Path) {
     let pids = folder.join("pids");
     script("relayctl", "exit 0");
     script("relayd", &format!("sleep 1000 & echo $$ $! >> {}; wait", pids.display()));
-    script("sealcast", "exit 1");
+    script("sealcast-driver", "exit 1");
 }
 
 fn lab(folder: &Path) -> Command {
@@ -109,7 +109,10 @@ fn refusals_say_what_to_do() {
     };
     let empty = folder.path().to_str().unwrap();
     let (code, text) = run(&["three-nodes", "--programs", empty]);
-    assert!(code == Some(1) && text.contains("cargo build -p relayd -p relayctl -p sealcast"), "{text}");
+    assert!(
+        code == Some(1) && text.contains("cargo build -p relayd -p relayctl -p sealcast-driver"),
+        "{text}"
+    );
     let (code, text) = run(&["no-such-scenario"]);
     assert!(code == Some(1) && text.contains("netsim list"), "{text}");
     let path = folder.path().join("clock.toml");

@@ -1,10 +1,12 @@
-//! `cargo xtask bench [relay|mpsl]`: measures, and prints each figure beside its target.
+//! `cargo xtask bench [relay|mpsl|mesh]`: measures, and prints each figure beside its target.
 //!
 //! Benchmarks want optimised code and more crates than the other chores: without the feature `bench` this builds xtask
 //! anew with it, in release, and hands over.
 
 #[cfg(feature = "bench")]
 pub(crate) mod bare;
+#[cfg(feature = "bench")]
+mod mesh;
 #[cfg(feature = "bench")]
 mod mpsl;
 #[cfg(feature = "bench")]
@@ -23,6 +25,12 @@ pub(crate) struct Arguments {
     /// Fewer and shorter runs: for a first look, not for figures to quote
     #[arg(long)]
     quick: bool,
+    /// Of the mesh these parts alone; again for more
+    #[arg(long = "part", value_enum, value_name = "PART")]
+    parts: Vec<Part>,
+    /// Where the release programs relayd, relayctl and sealcast-driver are, for the mesh; built now if not given
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// Write the figures as JSON as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -34,6 +42,27 @@ enum Subject {
     Relay,
     /// Seal, open and handshakes of the end-to-end layer
     Mpsl,
+    /// Cost across nodes, and what endpoints feel when nodes are killed, stand still, or are drained
+    Mesh,
+}
+
+/// A part of the mesh's figures.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// CPU time for what goes from one node to two others
+    Cost,
+    /// The receiver's node is killed
+    Kill,
+    /// The receiver's node stands still
+    Stop,
+    /// A node on the way is killed, or stands still
+    Transit,
+    /// The receiver's node is drained
+    Drain,
+    /// The same as kill, without the broker
+    Broker,
+    /// Twelve nodes agree after one came, left, or died
+    Converge,
 }
 
 #[cfg(feature = "bench")]
@@ -59,6 +88,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if arguments.wants(Subject::Mpsl) {
         figures.extend(mpsl::run(arguments.quick)?);
+    }
+    if arguments.wants(Subject::Mesh) {
+        figures.extend(mesh::run(arguments.quick, &arguments.parts, arguments.programs.as_deref())?);
     }
     if let Some(path) = &arguments.json {
         let rows: Vec<_> = figures.iter().map(Figure::to_json).collect();
@@ -119,7 +151,7 @@ impl Figure {
             (Some(Target::AtLeast(limit)), Some(met)) => format!("target >= {limit} {}", word(met)),
             _ => String::new(),
         };
-        println!("{:<34} {:>10.3} {:<12} {reference:<36} {target}", self.name, self.value, self.unit);
+        println!("{:<38} {:>10.3} {:<12} {reference:<36} {target}", self.name, self.value, self.unit);
     }
 
     fn to_json(&self) -> serde_json::Value {

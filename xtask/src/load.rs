@@ -10,7 +10,7 @@ mod pace;
 mod process;
 mod tickets;
 
-pub(crate) use flood::{Flood, flood};
+pub(crate) use flood::{Flood, flood, reach};
 pub(crate) use link::{Link, Side};
 pub(crate) use mesh::{Mesh, provider};
 pub(crate) use pace::{Latency, pace};

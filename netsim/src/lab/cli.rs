@@ -10,6 +10,7 @@ use super::play::{self, Run};
 use super::process::{Hub, Stopped, check_space};
 use super::programs::Programs;
 use super::report::{Ran, Report};
+use super::soak;
 use crate::scenario::{LoadKind, Scenario};
 
 /// Runs of one command: more are a loop of the shell's.
@@ -21,8 +22,11 @@ const SPACE_BYTES: u64 = 256 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// A scenario's file, or the name of one that ships
-    #[arg(value_name = "SCENARIO")]
-    scenario: String,
+    #[arg(value_name = "SCENARIO", required_unless_present = "soak", conflicts_with = "soak")]
+    scenario: Option<String>,
+    /// Instead of a scenario: random faults for so many minutes, 300 endpoints in 100 sessions on five nodes
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=soak::MINUTES_MAX))]
+    soak: Option<u64>,
     /// Play it so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(REPEAT_MAX)))]
     repeat: u32,
@@ -32,7 +36,7 @@ pub struct Arguments {
     /// Keep keys, configurations and logs in this folder, one below it for each run
     #[arg(long, value_name = "DIR")]
     keep_logs: Option<PathBuf>,
-    /// Where relayd, relayctl and sealcast are; absent: beside netsim
+    /// Where relayd, relayctl and sealcast-driver are; absent: beside netsim
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// Decides jitter, losses and who attaches where at random
@@ -63,7 +67,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn found(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let scenario = Scenario::load(&arguments.scenario)?;
+    let scenario = match (arguments.soak, &arguments.scenario) {
+        (Some(minutes), _) => Scenario::parse("soak", &soak::text(minutes, arguments.seed))?,
+        (None, Some(name)) => Scenario::load(name)?,
+        (None, None) => anyhow::bail!("name a scenario: `netsim list` shows those that ship"),
+    };
     play::playable(&scenario).map_err(anyhow::Error::msg)?;
     let programs = Programs::find(arguments.programs.as_deref())?;
     all(arguments, &scenario, &programs)
@@ -86,6 +94,7 @@ fn all(arguments: &Arguments, scenario: &Scenario, programs: &Programs) -> anyho
                 folder,
                 seed,
                 undisturbed,
+                kept: false,
                 log_level: &arguments.log_level,
             };
             play::play(&run)

@@ -26,8 +26,9 @@ pub(super) struct Converging<'h> {
     round: BTreeMap<u32, Asked<'h>>,
     agreed: bool,
     next_at: Option<Instant>,
-    asked: usize,
-    times: Vec<Duration>,
+    /// Changes so far.
+    changes: usize,
+    times: Vec<(usize, Duration)>,
 }
 
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl<'h> Converging<'h> {
     /// Something changed. `true` if the change before was not followed by agreement.
     pub(super) fn changed(&mut self, at: Instant) -> bool {
         self.round.clear();
+        self.changes += 1;
         self.open.replace(at).is_some()
     }
 
@@ -54,8 +56,8 @@ impl<'h> Converging<'h> {
         self.open.is_some()
     }
 
-    /// From each change to agreement.
-    pub(super) fn times(&self) -> Vec<Duration> {
+    /// From each change that was followed by one to agreement, with the change's place among all.
+    pub(super) fn times(&self) -> Vec<(usize, Duration)> {
         self.times.clone()
     }
 
@@ -84,7 +86,6 @@ impl<'h> Converging<'h> {
         self.agreed = true;
         self.next_at = Some(now + ROUND);
         for node in groups.iter().flatten() {
-            self.asked += 1;
             let talk = folder.join("relayctl-status.log");
             let command = mesh.asking(*node, &["mesh", "status"])?;
             let mut process = hub.start("relayctl mesh status", command, talk)?;
@@ -114,7 +115,7 @@ impl<'h> Converging<'h> {
                     && self.agreed
                     && let Some(since) = self.open.take()
                 {
-                    self.times.push(since.elapsed());
+                    self.times.push((self.changes - 1, since.elapsed()));
                 }
                 true
             }

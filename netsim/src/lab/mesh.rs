@@ -158,6 +158,11 @@ impl<'h> Mesh<'h> {
         self.seats.values().find(|seat| seat.fronts.endpoints == front).map(|seat| seat.spec.number)
     }
 
+    /// Where endpoints reach a node.
+    pub fn front(&self, node: NodeNumber) -> Option<SocketAddr> {
+        self.seats.get(&node).map(|seat| seat.fronts.endpoints)
+    }
+
     /// The lines between everybody.
     pub fn network(&self) -> &Network {
         &self.network
@@ -512,8 +517,11 @@ impl std::fmt::Display for Crash {
 
 impl std::error::Error for Crash {}
 
-/// One GET, without what a client of HTTP would bring along.
-fn http(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+/// One GET, without what a client of HTTP would bring along: the status line's number and the body.
+///
+/// # Errors
+/// When nobody answers in HTTP in time.
+pub fn http(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     /// Metrics are below 100 KiB.
     const ANSWER_BYTES_MAX: u64 = 4 << 20;
     let mut stream = TcpStream::connect_timeout(&address, HEALTH)?;

@@ -1,7 +1,7 @@
-//! Who takes part: `sealcast` once for each endpoint, each with a home folder of its own. What they do is lines written
-//! to their program; what they tell is its events (docs/EVENTS.md).
+//! Who takes part: endpoints in a few `sealcast-driver` processes (docs/TESTING.md), each with an address of its own,
+//! by which the lines know it. What they do is commands written to their driver; what they tell is its events
+//! (docs/EVENTS.md).
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,18 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::process::{Happening, Hub, Process};
 use super::programs::Programs;
-use super::proxy::{Network, Party};
+use super::proxy::address_of;
 
+/// Endpoints of one driver: each costs it little, but one driver is one clock and one log.
+const DRIVER_ENDPOINTS: usize = 100;
+/// Drivers at once: the machine's cores are for the nodes as well.
+pub const DRIVERS_MAX: usize = 4;
+/// Whose id the login has: nobody's.
+const LOGIN_ID: &str = "login";
 /// How long a login may take: one hash of a password, on a busy machine.
 const LOGIN: Duration = Duration::from_secs(60);
 /// What a program keeps of our own environment: one user's settings must not reach all.
@@ -75,112 +81,139 @@ pub enum Told {
 /// Everybody.
 #[derive(Debug)]
 pub struct People<'h> {
-    hub: &'h Hub,
-    programs: &'h Programs,
     folder: PathBuf,
-    /// The home of somebody who is logged in, if anybody is.
-    logged_in: Option<PathBuf>,
-    persons: Vec<Person<'h>>,
-    by_process: BTreeMap<u32, usize>,
+    drivers: Vec<Driver<'h>>,
+    persons: Vec<Person>,
 }
 
 #[derive(Debug)]
-struct Person<'h> {
-    name: String,
-    invite: PathBuf,
-    line: usize,
+struct Driver<'h> {
+    /// `None` when it has ended.
     process: Option<Process<'h>>,
-    starts: usize,
+    id: u32,
+}
+
+#[derive(Debug)]
+struct Person {
+    name: String,
+    line: usize,
+    driver: usize,
+}
+
+/// Where somebody is to attach, as `host:port` of nodes' fronts.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct At {
+    /// First; otherwise where the broker says.
+    pub node: Option<SocketAddr>,
+    /// To stand by; otherwise where the broker and nodes say. Only together with `node`.
+    pub standby: Option<SocketAddr>,
+}
+
+impl At {
+    fn nodes(&self) -> Vec<String> {
+        self.node.iter().chain(&self.standby).map(ToString::to_string).collect()
+    }
 }
 
 impl<'h> People<'h> {
-    /// Nobody yet; homes are made in `folder`.
-    pub fn new(hub: &'h Hub, programs: &'h Programs, folder: &Path) -> People<'h> {
-        People {
-            hub,
-            programs,
-            folder: folder.to_owned(),
-            logged_in: None,
-            persons: Vec::new(),
-            by_process: BTreeMap::new(),
-        }
-    }
-
-    /// Logs in once, for all who are to be logged in.
+    /// Starts as many drivers as so many endpoints want, with an invite to the mesh. Nobody takes part yet.
     ///
     /// # Errors
-    /// What the program said.
-    pub fn log_in(&mut self, invite: &Path, account: &str, password: &str) -> anyhow::Result<()> {
-        let home = self.folder.join("login");
-        let mut command = self.program(invite, &home)?;
-        command.args(["login", account, "--password-stdin"]);
-        let mut process = self.hub.start("sealcast login", command, self.folder.join("login.log"))?;
-        process.line(password)?;
-        process.close_input();
-        process.wait_success(LOGIN)?;
-        self.logged_in = Some(home);
-        Ok(())
+    /// When a driver cannot be started.
+    pub fn start(
+        hub: &'h Hub,
+        programs: &Programs,
+        folder: &Path,
+        invite: &Path,
+        endpoints: usize,
+    ) -> anyhow::Result<People<'h>> {
+        let work = folder.join("files");
+        fs::create_dir_all(&work)?;
+        let mut drivers = Vec::new();
+        for at in 1..=endpoints.div_ceil(DRIVER_ENDPOINTS).clamp(1, DRIVERS_MAX) {
+            let mut command = Command::new(&programs.driver);
+            command.env_clear();
+            command.envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+            command.arg("--invite").arg(invite).arg("--work").arg(&work);
+            let talk = folder.join(format!("driver-{at}.log"));
+            let process = hub.start(&format!("sealcast-driver {at}"), command, talk)?;
+            drivers.push(Driver { id: process.id(), process: Some(process) });
+        }
+        Ok(People { folder: folder.to_owned(), drivers, persons: Vec::new() })
     }
 
-    /// One more, with this invite, behind this line; who it is from now on.
-    pub fn add(&mut self, name: &str, invite: &Path, line: usize) -> usize {
-        let invite = invite.to_owned();
-        self.persons.push(Person { name: name.to_owned(), invite, line, process: None, starts: 0 });
+    /// One more, behind this line; who it is from now on.
+    pub fn add(&mut self, name: &str, line: usize) -> usize {
+        // Those of one session are told of the same times by one clock, as far as they fit.
+        let driver = (self.persons.len() / DRIVER_ENDPOINTS) % self.drivers.len();
+        self.persons.push(Person { name: name.to_owned(), line, driver });
         self.persons.len() - 1
     }
 
     /// Opens a session, and asks for a code for this role.
     ///
     /// # Errors
-    /// When the program cannot be started.
-    pub fn host(&mut self, who: usize, network: &Network, code_for: &str) -> anyhow::Result<()> {
-        self.begin(who, network, &["host", "--code-role", code_for], true).map(drop)
+    /// When its driver is gone.
+    pub fn host(&mut self, who: usize, at: &At, code_for: &str) -> anyhow::Result<()> {
+        let command = json!({ "do": "host", "code_role": code_for, "credential": self.credential() });
+        self.begin(who, at, command)
     }
 
-    /// Joins a session. The code goes in by the first line, not by the list of processes.
+    /// Joins a session.
     ///
     /// # Errors
-    /// When the program cannot be started.
-    pub fn join(&mut self, who: usize, network: &Network, code: &str, provider: bool) -> anyhow::Result<()> {
-        self.begin(who, network, &["join"], provider)?;
-        self.command(who, code)
+    /// When its driver is gone.
+    pub fn join(&mut self, who: usize, at: &At, code: &str, provider: bool) -> anyhow::Result<()> {
+        let credential = provider.then(|| self.credential());
+        self.begin(who, at, json!({ "do": "join", "code": code, "credential": credential }))
     }
 
     /// Asks for a code for one more.
     ///
     /// # Errors
-    /// When the program is gone.
+    /// When its driver is gone.
     pub fn invite(&mut self, who: usize, role: &str) -> anyhow::Result<()> {
-        self.command(who, &format!("/invite {role}"))
+        self.command(who, json!({ "do": "invite", "role": role }))
     }
 
     /// Says a line to everybody.
     ///
     /// # Errors
-    /// When the program is gone.
+    /// When its driver is gone.
     pub fn say(&mut self, who: usize, text: &str) -> anyhow::Result<()> {
-        self.command(who, &format!("/say {text}"))
+        self.command(who, json!({ "do": "say", "text": text }))
     }
 
     /// Offers a file to everybody.
     ///
     /// # Errors
-    /// When the program is gone.
+    /// When its driver is gone.
     pub fn send(&mut self, who: usize, file: &Path) -> anyhow::Result<()> {
-        self.command(who, &format!("/send {}", file.display()))
+        self.command(who, json!({ "do": "send", "path": file }))
     }
 
-    /// What a happening means; nothing if it is nobody's.
-    pub fn hear(&mut self, happening: &Happening) -> Option<(usize, Instant, Told)> {
+    /// What a happening means, and to whom; nothing if it is nobody's. A driver that ends is the end of all its people.
+    pub fn hear(&mut self, happening: &Happening) -> Vec<(usize, Instant, Told)> {
         match happening {
             Happening::Line { process, at, text } => {
-                let who = *self.by_process.get(process)?;
-                Some((who, *at, told(text)?))
+                if !self.drivers.iter().any(|driver| driver.id == *process) {
+                    return Vec::new();
+                }
+                told(text)
+                    .filter(|(who, _)| *who < self.persons.len())
+                    .map(|(who, told)| (who, *at, told))
+                    .into_iter()
+                    .collect()
             }
             Happening::Closed { process } => {
-                let who = self.by_process.remove(process)?;
-                let talk = self.persons[who].process.take().map(|process| process.talk());
-                Some((who, Instant::now(), Told::Gone(talk.unwrap_or_default())))
+                let Some(index) = self.drivers.iter().position(|driver| driver.id == *process) else {
+                    return Vec::new();
+                };
+                let talk = self.drivers[index].process.take().map(|process| process.talk());
+                let gone = Told::Gone(talk.unwrap_or_default());
+                let now = Instant::now();
+                let all = self.persons.iter().enumerate().filter(|(_, person)| person.driver == index);
+                all.map(|(who, _)| (who, now, gone.clone())).collect()
             }
         }
     }
@@ -190,56 +223,65 @@ impl<'h> People<'h> {
         &self.persons[who].name
     }
 
-    /// The process that plays somebody.
-    pub fn process(&self, who: usize) -> Option<u32> {
-        self.persons[who].process.as_ref().map(Process::id)
+    /// The drivers' processes.
+    pub fn processes(&self) -> Vec<u32> {
+        self.drivers.iter().filter_map(|driver| driver.process.as_ref()).map(Process::id).collect()
     }
 
-    fn begin(&mut self, who: usize, network: &Network, verb: &[&str], provider: bool) -> anyhow::Result<()> {
+    fn credential(&self) -> PathBuf {
+        self.folder.join("credential.toml")
+    }
+
+    /// Logs in once, for all providers.
+    ///
+    /// # Errors
+    /// What the driver said.
+    pub fn log_in(&mut self, (account, password): (&str, &str)) -> anyhow::Result<()> {
+        let save = self.credential();
+        let command =
+            json!({ "id": LOGIN_ID, "do": "login", "email": account, "password": password, "save": save });
+        let driver = self.drivers[0].process.as_mut().context("the driver is gone")?;
+        driver.line(&command.to_string())?;
+        let deadline = Instant::now() + LOGIN;
+        while let Some(line) = driver.next(Some(deadline))? {
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            match event["event"].as_str() {
+                Some("logged_in") => return Ok(()),
+                Some("failed" | "refused") => bail!("the login failed: {}", event["reason"]),
+                _ => {}
+            }
+        }
+        bail!("the driver ended at the login{}", driver.talk())
+    }
+
+    fn begin(&mut self, who: usize, at: &At, mut command: Value) -> anyhow::Result<()> {
         let person = &self.persons[who];
-        let (name, invite, line) = (person.name.clone(), person.invite.clone(), person.line);
-        let home = self.folder.join(&name);
-        if provider && person.starts == 0 {
-            let from = self.logged_in.as_ref().context("nobody has logged in")?;
-            copy_folder(from, &home)?;
-        }
-        let downloads = home.join("downloads");
+        let downloads = self.folder.join(&person.name);
         fs::create_dir_all(&downloads)?;
-        let mut command = self.program(&invite, &home)?;
-        command.args(verb).args(["--json", "--accept", "all", "--name", &name, "--download-dir"]);
-        command.arg(downloads);
-        let process = self.hub.start(&name, command, self.folder.join(format!("{name}.log")))?;
-        // Nobody connects before a program has been loaded, which takes longer than this.
-        network.introduce(process.id(), Party::Line(line));
-        self.by_process.insert(process.id(), who);
-        self.persons[who].process = Some(process);
-        self.persons[who].starts += 1;
-        Ok(())
+        command["name"] = json!(person.name);
+        command["accept"] = json!(["all"]);
+        command["downloads"] = json!(downloads);
+        command["from"] = json!(address_of(person.line));
+        command["nodes"] = json!(at.nodes());
+        self.command(who, command)
     }
 
-    fn command(&mut self, who: usize, line: &str) -> anyhow::Result<()> {
-        let person = &mut self.persons[who];
-        match &mut person.process {
-            Some(process) => process.line(line),
-            None => bail!("{} is gone", person.name),
+    fn command(&mut self, who: usize, mut command: Value) -> anyhow::Result<()> {
+        let person = &self.persons[who];
+        command["id"] = json!(who.to_string());
+        match &mut self.drivers[person.driver].process {
+            Some(process) => process.line(&command.to_string()),
+            None => bail!("the driver of {} is gone", person.name),
         }
-    }
-
-    fn program(&self, invite: &Path, home: &Path) -> anyhow::Result<Command> {
-        fs::create_dir_all(home)?;
-        let mut command = Command::new(&self.programs.sealcast);
-        command.env_clear();
-        command.envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.env("HOME", home).arg("--invite").arg(invite);
-        Ok(command)
     }
 }
 
-/// An event's meaning; nothing if the lab does not care.
-fn told(line: &str) -> Option<Told> {
+/// Whose an event is, and its meaning; nothing if the lab does not care.
+fn told(line: &str) -> Option<(usize, Told)> {
     let event: Value = serde_json::from_str(line).ok()?;
+    let who = event["id"].as_str()?.parse().ok()?;
     let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-    Some(match event["event"].as_str()? {
+    let told = match event["event"].as_str()? {
         "session" => Told::Session { id: text("session"), number: event["number"].as_u64()? },
         "code" => Told::Code { code: text("code") },
         "state" => Told::State(text("state")),
@@ -254,23 +296,10 @@ fn told(line: &str) -> Option<Told> {
         },
         "refused" => Told::Refused(text("reason")),
         "ended" => Told::Ended(format!("{}: {}", text("reason"), text("text"))),
+        "failed" => Told::Ended(format!("{}: {}", text("kind"), text("reason"))),
         _ => return None,
-    })
-}
-
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to)?;
-    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
+    };
+    Some((who, told))
 }
 
 #[cfg(test)]
@@ -281,20 +310,20 @@ mod tests {
     fn events_are_understood() {
         let cases = [
             (
-                r#"{"event":"session","session":"00ff","number":2,"role":"provider"}"#,
+                r#"{"id":"7","event":"session","session":"00ff","number":2,"role":"provider"}"#,
                 Some(Told::Session { id: "00ff".into(), number: 2 }),
             ),
             (
-                r#"{"event":"chat","from":2,"name":"Bob","text":"good morning"}"#,
+                r#"{"id":"7","event":"chat","from":2,"name":"Bob","text":"good morning"}"#,
                 Some(Told::Chat { from: 2, text: "good morning".into() }),
             ),
-            (r#"{"event":"members","members":[{"number":1},{"number":2}]}"#, Some(Told::Members(2))),
+            (r#"{"id":"7","event":"members","members":[{"number":1},{"number":2}]}"#, Some(Told::Members(2))),
             (
-                r#"{"event":"file_done","transfer":{},"direction":"receiving","file":"f-1"}"#,
+                r#"{"id":"7","event":"file_done","transfer":{},"direction":"receiving","file":"f-1"}"#,
                 Some(Told::File { name: "f-1".into(), received: true }),
             ),
             (
-                r#"{"event":"reattached","gap_ms":40,"how":"standby","node":"127.0.0.1:8200"}"#,
+                r#"{"id":"7","event":"reattached","gap_ms":40,"how":"standby","node":"127.0.0.1:8200"}"#,
                 Some(Told::Reattached {
                     gap: Duration::from_millis(40),
                     how: "standby".into(),
@@ -302,14 +331,18 @@ mod tests {
                 }),
             ),
             (
-                r#"{"event":"ended","reason":"left","text":"you left"}"#,
+                r#"{"id":"7","event":"failed","kind":"not_found","reason":"no such number"}"#,
+                Some(Told::Ended("not_found: no such number".into())),
+            ),
+            (
+                r#"{"id":"7","event":"ended","reason":"left","text":"you left"}"#,
                 Some(Told::Ended("left: you left".into())),
             ),
-            (r#"{"event":"rekeyed","epoch":"0.1.3"}"#, None),
+            (r#"{"id":"7","event":"rekeyed","epoch":"0.1.3"}"#, None),
             ("no JSON", None),
         ];
         for (line, meaning) in cases {
-            assert_eq!(told(line), meaning, "{line}");
+            assert_eq!(told(line), meaning.map(|meaning| (7, meaning)), "{line}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const LATE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 /// How often all others are.
 const GLANCE: Duration = Duration::from_millis(500);
+/// How often the nodes' memory is.
+const SAMPLE: Duration = Duration::from_secs(5);
 
 /// What happened in one run.
 #[derive(Clone, Debug, Default)]
@@ -50,12 +52,14 @@ pub(super) struct Record {
     pub(super) moved_beyond: Vec<String>,
     /// How and for how long endpoints were cut off.
     pub(super) reattached: Vec<(usize, Duration, String)>,
-    /// From the last change to agreement, for each change that was followed by one.
-    pub(super) converged: Vec<Duration>,
+    /// From the last change to agreement, for each change that was followed by one: its place among all of them.
+    pub(super) converged: Vec<(usize, Duration)>,
     /// Changes that were not followed by agreement before the next one, or the end.
     pub(super) unconverged: u64,
     /// A program that ended or panicked although nothing asked it to.
     pub(super) crash: Option<String>,
+    /// Resident memory of each node's process, in KiB, sample by sample from its start.
+    pub(super) memory: BTreeMap<(NodeNumber, u32), Vec<u64>>,
     /// What else is to be known.
     pub(super) notes: BTreeSet<String>,
 }
@@ -69,6 +73,8 @@ pub(super) struct Run<'a> {
     pub(super) seed: u64,
     /// Without faults, to compare.
     pub(super) undisturbed: bool,
+    /// Endpoints reach no nodes but those that the scenario names for them, whatever happens.
+    pub(super) kept: bool,
     pub(super) log_level: &'a str,
 }
 
@@ -151,7 +157,7 @@ impl<'h> Playing<'h> {
     fn go(&mut self, run: &Run<'h>, stage: &mut Stage<'h>, record: &mut Record) -> anyhow::Result<Duration> {
         let duration = run.scenario.duration;
         self.begun = Instant::now();
-        let mut look_at = Duration::ZERO;
+        let (mut look_at, mut sample_at) = (Duration::ZERO, Duration::ZERO);
         if run.scenario.nodes.len() > 1 && self.faults.is_empty() {
             self.converging.changed(self.begun);
         }
@@ -164,6 +170,16 @@ impl<'h> Playing<'h> {
                 look_at = now + if busy { LOOK } else { GLANCE };
                 self.converging.tend(run.hub, run.folder, &stage.mesh, &stage.cut())?;
             }
+            if now >= sample_at {
+                sample_at = now + SAMPLE;
+                for node in stage.mesh.numbers() {
+                    if let Some(process) = stage.mesh.process(node)
+                        && let Some(kib) = resident_kib(process)
+                    {
+                        record.memory.entry((node, process)).or_default().push(kib);
+                    }
+                }
+            }
             let over = now >= duration;
             if over && (now >= duration + LATE || self.complete(stage, record)) {
                 return Ok(now);
@@ -175,7 +191,7 @@ impl<'h> Playing<'h> {
             if self.converging.hear(&happening) {
                 continue;
             }
-            if let Some((who, at, told)) = stage.people.hear(&happening) {
+            for (who, at, told) in stage.people.hear(&happening) {
                 self.hear(stage, record, who, at, told);
             }
         }
@@ -316,6 +332,13 @@ impl<'h> Playing<'h> {
             }
         }
     }
+}
+
+/// A process's resident memory.
+fn resident_kib(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 /// What endpoints are to send, each with its first time: alike ones are spread over their period.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 /// Each program with the package that it comes from.
-const ALL: [(&str, &str); 3] = [("relayd", "relayd"), ("relayctl", "relayctl"), ("sealcast", "sealcast")];
+const ALL: [(&str, &str); 3] =
+    [("relayd", "relayd"), ("relayctl", "relayctl"), ("sealcast-driver", "sealcast-driver")];
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -14,8 +15,8 @@ pub struct Programs {
     pub relayd: PathBuf,
     /// The administrators' program.
     pub relayctl: PathBuf,
-    /// The endpoints' program.
-    pub sealcast: PathBuf,
+    /// The program of many endpoints.
+    pub driver: PathBuf,
 }
 
 impl Programs {
@@ -46,7 +47,7 @@ impl Programs {
         Ok(Programs {
             relayd: folder.join("relayd"),
             relayctl: folder.join("relayctl"),
-            sealcast: folder.join("sealcast"),
+            driver: folder.join("sealcast-driver"),
         })
     }
 }
@@ -68,8 +69,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("relayd"), "").unwrap();
         let error = Programs::find(Some(folder.path())).unwrap_err().to_string();
-        assert!(error.contains("cargo build -p relayctl -p sealcast"), "{error}");
-        for name in ["relayctl", "sealcast"] {
+        assert!(error.contains("cargo build -p relayctl -p sealcast-driver"), "{error}");
+        for name in ["relayctl", "sealcast-driver"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let found = Programs::find(Some(folder.path())).unwrap();

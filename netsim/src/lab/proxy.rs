@@ -6,10 +6,11 @@
 //!                                            weather ' (what is between the two, now)
 //! ```
 //!
-//! A node is known to all others by its **fronts**: ports of ours, which stay when it is killed and comes back. Who
-//! dials is asked of the kernel: the connection's other end is a socket, and /proc says which of our children holds
-//! it. So nothing in the programs is made for the lab: they need no source address, no name and no option of their
-//! own, and addresses that they learn from each other are right for everybody.
+//! A node is known to all others by its **fronts**: ports of ours, which stay when it is killed and comes back. Endpoints
+//! are told apart by the address they connect from, one for each line; nodes see it too, so that their limits for one
+//! address hold. Which node dials is asked of the kernel: the connection's other end is a socket, and /proc says which
+//! of our children holds it. So nothing in the nodes is made for the lab, and addresses that they learn from each other
+//! are right for everybody.
 //!
 //! What TCP does is kept: bytes are late, never lost or out of order; silence holds them back, and the end of the
 //! connection as well; a window bounds what is under way.
@@ -19,7 +20,7 @@ mod pipe;
 mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ const RECEIVE_BYTES: usize = 32 * 1024;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a new connection's owner is looked for: its program may just be forking.
 const OWNER_TRIES: usize = 5;
+
+/// The first half of the addresses of lines.
+const LINES: [u8; 2] = [127, 64];
 
 /// What a node listens for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -68,6 +72,23 @@ pub struct Network {
     places: Arc<Semaphore>,
     carried: Carried,
     seed: u64,
+}
+
+/// Where a line's endpoint has to connect from to be known as such: up to 65,536 of them.
+pub fn address_of(line: usize) -> Ipv4Addr {
+    let [high, low] = u16::try_from(line).unwrap_or(u16::MAX).to_be_bytes();
+    Ipv4Addr::new(LINES[0], LINES[1], high, low)
+}
+
+/// The line with this address.
+fn line_at(address: IpAddr) -> Option<usize> {
+    match address {
+        IpAddr::V4(address) => match address.octets() {
+            [a, b, high, low] if [a, b] == LINES => Some(usize::from(u16::from_be_bytes([high, low]))),
+            _ => None,
+        },
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// Connections of endpoints that are open, by line and node. A lock, held for a count: connections come and go in
@@ -242,7 +263,10 @@ impl Front {
         }
         let target = world.borrow().targets.get(&(self.node, self.service)).copied();
         let connected = match target {
-            Some(target) => tokio::time::timeout(CONNECT, connect(target)).await,
+            Some(target) => {
+                let own = line_at(peer.ip()).map(address_of);
+                tokio::time::timeout(CONNECT, connect(target, own)).await
+            }
             None => Ok(Err(std::io::ErrorKind::ConnectionRefused.into())),
         };
         let Ok(Ok(onward)) = connected else {
@@ -256,8 +280,11 @@ impl Front {
         pipe::join(stream, onward, from, there, world, self.seed.wrapping_add(serial)).await;
     }
 
-    /// Which of our children holds the other end.
+    /// Who dials: the endpoint with this address, or which of our children holds the other end.
     async fn owner(&self, peer: SocketAddr) -> Party {
+        if let Some(line) = line_at(peer.ip()) {
+            return Party::Line(line);
+        }
         for _ in 0..OWNER_TRIES {
             let (world, front) = (self.world.borrow().clone(), self.address);
             let found =
@@ -272,8 +299,11 @@ impl Front {
     }
 }
 
-async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
+async fn connect(target: SocketAddr, from: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4()?;
+    if let Some(from) = from {
+        socket.bind(SocketAddr::from((from, 0)))?;
+    }
     socket.set_recv_buffer_size(RECEIVE_BYTES as u32)?;
     socket.connect(target).await
 }

@@ -10,6 +10,9 @@ use super::measure::{Delivery, percentile};
 use super::play::Record;
 use crate::scenario::{Checks, Scenario};
 
+/// Two minutes: fewer samples of a process's memory are not told.
+const MEMORY_SAMPLES_MIN: usize = 24;
+
 /// How a scenario ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Verdict {
@@ -98,8 +101,11 @@ impl Ran {
             timed("latency_p99_ms", ms(percentile(&latencies, 99)), checks.latency_p99_ms),
         ];
         // A change without agreement has no time: it is beyond any limit.
-        let slowest =
-            if record.unconverged > 0 { Some(u64::MAX) } else { ms(record.converged.iter().max().copied()) };
+        let slowest = if record.unconverged > 0 {
+            Some(u64::MAX)
+        } else {
+            ms(record.converged.iter().map(|(_, time)| *time).max())
+        };
         figures.push(timed("converge_ms", slowest, checks.converge_ms));
         Ran { record, figures, delivery, gaps }
     }
@@ -229,6 +235,17 @@ impl Ran {
         if record.unconverged > 0 {
             remarks.push(format!("{} changes without agreement of all nodes", record.unconverged));
         }
+        for ((node, _), samples) in &record.memory {
+            // Shorter lives tell nothing of growth.
+            if samples.len() >= MEMORY_SAMPLES_MIN {
+                let [first, last] = ends(samples);
+                let (first, last, most) = (first >> 10, last >> 10, samples.iter().max().unwrap_or(&0) >> 10);
+                remarks.push(format!(
+                    "node {node}: {first} MiB resident in the first third, {last} in the last, {most} at most ({} samples)",
+                    samples.len()
+                ));
+            }
+        }
         remarks.extend(record.crash.iter().map(|crash| format!("crash: {crash}")));
         remarks.extend(record.departed.iter().map(|who| format!("departed: {who}")));
         remarks.extend(
@@ -281,11 +298,25 @@ impl Ran {
             "lines": { "sent": self.delivery.sent, "expected": self.delivery.expected, "delivered": self.delivery.delivered },
             "files": { "expected": record.files.0, "arrived": record.files.1 },
             "faults": faults, "gaps": gaps, "reattached": reattached,
-            "converged_ms": record.converged.iter().map(ms).collect::<Vec<_>>(), "unconverged": record.unconverged,
+            "converged_ms": record.converged.iter().map(|(_, time)| ms(time)).collect::<Vec<_>>(), "unconverged": record.unconverged,
+            "resident_kib": record.memory.iter().map(|((node, process), samples)| {
+                json!({ "node": node.value(), "process": process, "samples": samples })
+            }).collect::<Vec<_>>(),
             "departed": record.departed, "moved_beyond": record.moved_beyond, "crash": record.crash,
             "notes": record.notes,
         })
     }
+}
+
+/// The medians of the first and of the last third.
+fn ends(samples: &[u64]) -> [u64; 2] {
+    let third = samples.len().div_ceil(3);
+    let median = |part: &[u64]| {
+        let mut part = part.to_vec();
+        part.sort_unstable();
+        part.get(part.len() / 2).copied().unwrap_or_default()
+    };
+    [median(&samples[..third]), median(&samples[samples.len() - third..])]
 }
 
 fn shown(value: Option<u64>) -> String {

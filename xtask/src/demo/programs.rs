@@ -31,7 +31,7 @@ pub(crate) fn build_debug_classic() -> anyhow::Result<Programs> {
 
 /// Builds everything that the lab starts, and the lab, all into one folder; where the lab is.
 pub(crate) fn build_lab() -> anyhow::Result<PathBuf> {
-    const NAMES: [&str; 4] = ["relayd", "relayctl", "sealcast", "netsim"];
+    const NAMES: [&str; 4] = ["relayd", "relayctl", "sealcast-driver", "netsim"];
     let packages = NAMES.iter().flat_map(|name| ["--package", name, "--bin", name]);
     build_with(&packages.collect::<Vec<_>>())?.remove("netsim").context("cargo built no netsim")
 }

@@ -38,6 +38,43 @@ impl Progress {
     }
 }
 
+/// Waits until what the sender sends reaches every receiver: nodes learn of attachments at other nodes a moment later, and
+/// this generator repairs nothing. Leaves nothing under way.
+pub(crate) async fn reach(sender: &mut Link, number: SenderNumber, receivers: &mut [Link]) -> Result<()> {
+    /// From one probe to the next.
+    const PROBE: Duration = Duration::from_millis(20);
+    let header = DataHeader {
+        class: TrafficClass::Bulk,
+        sender: number,
+        destination: Destination::All,
+        replace: None,
+    };
+    let mut probe = Vec::new();
+    header.put(&mut probe, |out| out.push(0));
+    let mut last = Vec::new();
+    header.put(&mut last, |out| out.extend([0; 2]));
+    for receiver in &mut *receivers {
+        let mut heard = false;
+        while !heard {
+            sender.stream.write_all(&probe).await?;
+            sender.stream.flush().await?;
+            if let Ok(read) = tokio::time::timeout(PROBE, receiver.read(|_| heard = true)).await {
+                read?;
+            }
+        }
+    }
+    // Frames of one sender and class stay in order: behind this one comes no probe.
+    sender.stream.write_all(&last).await?;
+    sender.stream.flush().await?;
+    for receiver in receivers {
+        let mut done = false;
+        while !done {
+            receiver.read(|frame| done |= frame.len() == last.len()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Floods for `duration` and waits until everything has arrived.
 pub(crate) async fn flood(
     sender: Link,

@@ -1,8 +1,10 @@
 //! Relay processes under load: started, watched through `/proc`, ended.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
@@ -70,32 +72,74 @@ impl Drop for Child {
     }
 }
 
-/// A `relayd dev` with a folder of its own.
+/// A `relayd dev`.
 pub(crate) struct Dev {
     pub(crate) child: Child,
     pub(crate) invite: String,
     pub(crate) account: String,
     pub(crate) password: String,
-    folder: tempfile::TempDir,
+    /// Where endpoints reach it, on loopback.
+    pub(crate) port: u16,
+    /// Where it tells its metrics.
+    pub(crate) ops: SocketAddr,
+    folder: Rc<tempfile::TempDir>,
 }
 
 impl Dev {
+    /// The first node of a mesh of its own.
     pub(crate) fn start(relayd: &Path) -> Result<Dev> {
-        let folder = tempfile::tempdir()?;
+        Dev::numbered(relayd, 1, Rc::new(tempfile::tempdir()?))
+    }
+
+    /// One more node of this one's mesh.
+    pub(crate) fn another(&self, relayd: &Path, number: u16) -> Result<Dev> {
+        let node = Dev::numbered(relayd, number, Rc::clone(&self.folder))?;
+        Ok(Dev { account: self.account.clone(), password: self.password.clone(), ..node })
+    }
+
+    fn numbered(relayd: &Path, number: u16, folder: Rc<tempfile::TempDir>) -> Result<Dev> {
         let mut command = Command::new(relayd);
-        command.args(["dev", "--json", "--port", "0", "--log-level", "error", "--state"]).arg(folder.path());
+        command.args(["dev", "--json", "--port", "0", "--log-level", "error", "--node", &number.to_string()]);
+        command.arg("--state").arg(folder.path());
         let child = Child::start(&mut command)?;
         let ready: serde_json::Value = serde_json::from_str(&child.ready).context("relayd's ready line")?;
         let text = |name: &str| -> Result<String> {
             Ok(ready[name].as_str().with_context(|| format!("no {name} in relayd's ready line"))?.to_owned())
         };
-        let invite = fs::read_to_string(text("invite")?)?;
-        Ok(Dev { invite, account: text("account")?, password: text("password")?, child, folder })
+        let port = ready["ports"][0].as_u64().and_then(|port| u16::try_from(port).ok());
+        let account = |name| if number == 1 { text(name) } else { Ok(String::new()) };
+        Ok(Dev {
+            invite: fs::read_to_string(text("invite")?)?,
+            account: account("account")?,
+            password: account("password")?,
+            port: port.context("no port in relayd's ready line")?,
+            ops: text("ops")?.parse().context("the address of relayd's metrics")?,
+            child,
+            folder,
+        })
     }
 
     /// The node's certificate and key, which another TLS server may present as well.
     pub(crate) fn identity(&self) -> (PathBuf, PathBuf) {
         let pki = self.folder.path().join("pki");
         (pki.join("node-1.pem"), pki.join("node-1.key"))
+    }
+
+    /// The sum of a metric's samples that have all these labels, as `name="value"`.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
+        let (status, text) = netsim::lab::mesh::http(self.ops, "/metrics")?;
+        if status != 200 {
+            bail!("{}/metrics answers {status}", self.ops);
+        }
+        let mut sum = 0.0;
+        for line in text.lines().filter(|line| line.starts_with(name)) {
+            let rest = &line[name.len()..];
+            let fits = rest.starts_with('{') || rest.starts_with(' ');
+            if fits && labels.iter().all(|label| rest.contains(label)) {
+                let value = rest.rsplit(' ').next().unwrap_or_default();
+                sum += value.parse::<f64>().with_context(|| format!("{line}: no number"))?;
+            }
+        }
+        Ok(sum)
     }
 }

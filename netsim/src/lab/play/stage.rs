@@ -1,7 +1,7 @@
 //! The stage: a mesh, and everybody a member of his session at the node where he should be. What a scenario says of nodes
 //! and endpoints becomes lines, invites and commands here.
 //!
-//! An endpoint attaches where the broker says; a node that the scenario names is all that its line reaches until time 0.
+//! An endpoint attaches where the scenario says, or the broker.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -14,13 +14,15 @@ use super::Run;
 use crate::lab::config::NodeSpec;
 use crate::lab::converge::{Converging, Groups};
 use crate::lab::mesh::{Mesh, MeshPlan, NodeState};
-use crate::lab::people::{People, Told};
+use crate::lab::people::{At, DRIVERS_MAX, People, Told};
 use crate::lab::process::Hub;
 use crate::lab::proxy::{Line, Party, Weather};
 use crate::scenario::{EndpointPlan, Fault, LoadKind, Place, Scenario, Standby};
 
-/// Programs at once, on a machine that others use too.
-pub(crate) const PROCESSES_MAX: usize = 24;
+/// Nodes at once: with the drivers no more than 20 programs, on a machine that others use too.
+pub(crate) const NODES_MAX: usize = 20 - DRIVERS_MAX;
+/// Endpoints at once, in all drivers.
+pub(crate) const ENDPOINTS_MAX: usize = 2_000;
 /// How long the nodes may take to find each other.
 const CONVERGE: Duration = Duration::from_secs(60);
 /// How long any one step of a join may take.
@@ -29,11 +31,6 @@ const STEP: Duration = Duration::from_secs(60);
 const STANDBY: Duration = Duration::from_secs(20);
 /// How often what is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// A number is looked up at most ten times a minute from one address [GW-5], and ours is one: the next one has a place
-/// then.
-const LOOKUP_AGAIN: Duration = Duration::from_secs(7);
-/// Attempts to join.
-const JOINS_MAX: usize = 12;
 /// Drain deadline of nodes that no fault drains.
 const DRAIN_MS: u64 = 10_000;
 
@@ -57,6 +54,8 @@ pub(super) struct Seat {
     pub(super) node: Option<NodeNumber>,
     provider: bool,
     standby: bool,
+    /// Where the scenario wants it.
+    at: At,
     line: usize,
 }
 
@@ -76,6 +75,7 @@ pub(super) struct Stage<'h> {
     /// The first of each session's endpoints.
     firsts: Vec<usize>,
     links_allowed: Option<BTreeSet<(NodeNumber, NodeNumber)>>,
+    kept: bool,
     groups: Vec<(String, String, usize, usize)>,
 }
 
@@ -84,13 +84,12 @@ pub(super) struct Stage<'h> {
 /// # Errors
 /// A sentence that says what to do.
 pub(crate) fn playable(scenario: &Scenario) -> Result<(), String> {
-    let processes = scenario.nodes.len() + scenario.endpoints();
-    if processes > PROCESSES_MAX {
+    let (nodes, endpoints) = (scenario.nodes.len(), scenario.endpoints());
+    if nodes > NODES_MAX || endpoints > ENDPOINTS_MAX {
         return Err(format!(
-            "{} has {} nodes and {} endpoints, a process each: the lab starts at most {PROCESSES_MAX}. Use `netsim run`",
-            scenario.name,
-            scenario.nodes.len(),
-            scenario.endpoints()
+            "{} has {nodes} nodes and {endpoints} endpoints: the lab plays at most {NODES_MAX} and {ENDPOINTS_MAX}. Use \
+             `netsim run`",
+            scenario.name
         ));
     }
     if scenario.faults.iter().any(|fault| matches!(fault.fault, Fault::Clock { .. })) {
@@ -101,7 +100,7 @@ pub(crate) fn playable(scenario: &Scenario) -> Result<(), String> {
     }
     if scenario.workload.iter().any(|load| matches!(load.kind, LoadKind::Packets { .. })) {
         return Err(format!(
-            "{} sends bare packets, which `sealcast` does not: use `netsim run`, or kind = \"chat\"",
+            "{} sends bare packets, which endpoints never do: use `netsim run`, or kind = \"chat\"",
             scenario.name
         ));
     }
@@ -178,10 +177,16 @@ impl<'h> Stage<'h> {
                 // Any two of a group must not always draw alike.
                 let draw = run.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(at as u32) ^ line as u64;
                 let node = pinned(scenario, endpoint, draw);
+                // Whoever wants no standby reaches no second node; all others know where to go.
+                let only = node.and_then(|node| match endpoint.standby {
+                    Standby::None => Some(BTreeSet::from([node])),
+                    Standby::Node(other) if run.kept => Some(BTreeSet::from([node, other])),
+                    _ => None,
+                });
                 weather.lines.push(Line {
                     region: endpoint.region,
                     downstream: endpoint.downstream_kib_s.map(|kib| kib * 1_024),
-                    only: node.map(|node| [node].into()),
+                    only,
                 });
                 groups.push((plan.group.clone(), endpoint.group.clone(), session, at));
                 seats.push(Seat {
@@ -196,12 +201,15 @@ impl<'h> Stage<'h> {
         }
         let plan = plan(scenario, run.log_level);
         let mesh = Mesh::start(hub, run.programs, run.folder, &plan, weather, run.seed)?;
-        let people = People::new(hub, run.programs, run.folder);
+        let invite = run.folder.join("invite.toml");
+        mesh.invite(&mesh.numbers(), &invite)?;
+        let people = People::start(hub, run.programs, run.folder, &invite, seats.len())?;
         let links_allowed = scenario.links_allowed.clone();
         let notes = BTreeSet::new();
-        let mut stage = Stage { mesh, people, seats, notes, hub, firsts, links_allowed, groups };
+        let mut stage =
+            Stage { mesh, people, seats, notes, hub, firsts, links_allowed, kept: run.kept, groups };
         stage.converge(run.folder)?;
-        stage.seat_people(scenario, run.folder)?;
+        stage.seat_people(scenario)?;
         for session in 0..scenario.sessions.len() {
             stage.open_session(scenario, session)?;
         }
@@ -283,7 +291,9 @@ impl<'h> Stage<'h> {
             Fault::Clock { .. } => bail!("real programs read the machine's clock"),
         }
         // Whoever was kept to a node that is struck may go elsewhere.
-        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } = fault {
+        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } = fault
+            && !self.kept
+        {
             self.mesh.network().weather(|weather| {
                 for line in &mut weather.lines {
                     if line.only.as_ref().is_some_and(|only| only.iter().any(|node| nodes.contains(node))) {
@@ -337,24 +347,21 @@ impl<'h> Stage<'h> {
         Ok(())
     }
 
-    /// Everybody gets an invite and a home; the providers are logged in.
-    fn seat_people(&mut self, scenario: &Scenario, folder: &Path) -> anyhow::Result<()> {
-        let all = self.mesh.numbers();
-        let broker = self.mesh.brokers().first().copied().context("no node has a broker")?;
-        let login = folder.join("invite.toml");
-        self.mesh.invite(&[broker], &login)?;
-        let (account, password) = self.mesh.account();
-        self.people.log_in(&login, account, password)?;
+    /// The providers are logged in; everybody has a name and knows where to go.
+    fn seat_people(&mut self, scenario: &Scenario) -> anyhow::Result<()> {
+        self.people.log_in(self.mesh.account())?;
         for who in 0..self.seats.len() {
             let seat = &self.seats[who];
             let (session, first) = (&scenario.sessions[seat.session], self.firsts[seat.session]);
-            let name = format!("{}.{}", session.name, session.endpoints[who - first].name);
-            let path = folder.join(format!("invite-{who}.toml"));
-            match seat.node {
-                Some(node) => self.mesh.invite(&[node], &path)?,
-                None => self.mesh.invite(&all, &path)?,
-            }
-            self.people.add(&name, &path, seat.line);
+            let plan = &session.endpoints[who - first];
+            let name = format!("{}.{}", session.name, plan.name);
+            let (node, line) = (seat.node.and_then(|node| self.mesh.front(node)), seat.line);
+            let standby = match plan.standby {
+                Standby::Node(other) => node.and(self.mesh.front(other)),
+                _ => None,
+            };
+            self.seats[who].at = At { node, standby };
+            self.people.add(&name, line);
         }
         Ok(())
     }
@@ -364,9 +371,8 @@ impl<'h> Stage<'h> {
         let count = scenario.sessions[session].endpoints.len();
         let role = |seat: &Seat| if seat.provider { "provider" } else { "customer" };
         let second = role(&self.seats[first + 1]);
-        self.people.host(first, self.mesh.network(), second)?;
+        self.people.host(first, &self.seats[first].at, second)?;
         self.wait("its session", |seats| seats[first].member(), &[first])?;
-        self.release(scenario, first);
         for at in 1..count {
             let who = first + at;
             let role = role(&self.seats[who]);
@@ -376,8 +382,10 @@ impl<'h> Stage<'h> {
             self.wait("a code", |seats| !seats[first].codes.is_empty(), &[first])?;
             let code = self.seats[first].codes.pop_back().context("no code")?;
             self.seats[first].codes.clear();
-            self.join(who, &code, at + 1)?;
-            self.release(scenario, who);
+            let seat = &self.seats[who];
+            self.people.join(who, &seat.at, &code, seat.provider)?;
+            let joined = |seats: &[Seat]| seats[who].member() && seats[first].members == at + 1;
+            self.wait("its membership", joined, &[who, first])?;
         }
         let all: Vec<usize> = (first..first + count).collect();
         self.wait(
@@ -385,39 +393,6 @@ impl<'h> Stage<'h> {
             |seats| all.iter().all(|who| seats[*who].member() && seats[*who].members == count),
             &all,
         )
-    }
-
-    fn join(&mut self, who: usize, code: &str, members: usize) -> anyhow::Result<()> {
-        let first = self.firsts[self.seats[who].session];
-        for _ in 0..JOINS_MAX {
-            let provider = self.seats[who].provider;
-            self.people.join(who, self.mesh.network(), code, provider)?;
-            let joined = |seats: &[Seat]| seats[who].member() && seats[first].members == members;
-            self.wait_or_over("a member", joined, who)?;
-            match self.seats[who].over.take() {
-                None => return Ok(()),
-                Some(why) if why.contains("too many") || why.contains("try again") => {
-                    self.hub.pause(LOOKUP_AGAIN)?;
-                }
-                Some(why) => bail!("{} did not join: {why}", self.people.name(who)),
-            }
-        }
-        bail!("{} did not join in {JOINS_MAX} attempts", self.people.name(who))
-    }
-
-    /// A member's line reaches every node that it may from now on: its standby is looked for at once, and what was in
-    /// vain makes it wait longer each time.
-    fn release(&mut self, scenario: &Scenario, who: usize) {
-        let seat = &self.seats[who];
-        let plan = &scenario.sessions[seat.session].endpoints[who - self.firsts[seat.session]];
-        let Some(node) = seat.node else { return };
-        let only = match plan.standby {
-            Standby::None => Some(BTreeSet::from([node])),
-            Standby::Apart => None,
-            Standby::Node(other) => Some(BTreeSet::from([node, other])),
-        };
-        let line = seat.line;
-        self.mesh.network().weather(|weather| weather.lines[line].only = only);
     }
 
     /// Until everybody has the standby that it wants, or has had the time.
@@ -464,27 +439,13 @@ impl<'h> Stage<'h> {
         Ok(())
     }
 
-    fn wait_or_over(&mut self, what: &str, done: impl Fn(&[Seat]) -> bool, who: usize) -> anyhow::Result<()> {
-        let deadline = Instant::now() + STEP;
-        while !done(&self.seats) && self.people.process(who).is_some() {
-            ensure!(
-                Instant::now() < deadline,
-                "{} waits to be {what} in vain: it is {}",
-                self.people.name(who),
-                self.seats[who].state
-            );
-            self.pump(deadline)?;
-        }
-        Ok(())
-    }
-
     fn pump(&mut self, deadline: Instant) -> anyhow::Result<()> {
         let deadline = deadline.min(Instant::now() + LOOK * 10);
         self.mesh.tend()?;
-        if let Some(happening) = self.hub.happening(deadline)?
-            && let Some((who, _, told)) = self.people.hear(&happening)
-        {
-            self.hear(who, told);
+        if let Some(happening) = self.hub.happening(deadline)? {
+            for (who, _, told) in self.people.hear(&happening) {
+                self.hear(who, told);
+            }
         }
         Ok(())
     }

@@ -26,8 +26,8 @@ fn what_real_programs_cannot_do_is_refused_with_a_sentence() {
     assert!(refused(&clock).contains("netsim run"));
     let packets = format!("{base}\n[[workload]]\nkind = \"packets\"\nper_s = 1\n");
     assert!(refused(&packets).contains("bare packets"));
-    let many = base.replace("count = 2", "count = 40");
-    assert!(refused(&many).contains("a process each"));
+    let many = base.replace("count = 3", "count = 30");
+    assert!(refused(&many).contains("31 nodes"));
 }
 
 #[test]
