@@ -34,8 +34,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const HEALTH: Duration = Duration::from_secs(2);
 /// Nodes that each node is told to begin with, as an operator would.
 const SEEDS: usize = 3;
-/// The first account: a support provider, at every broker.
-const ACCOUNT: &str = "provider@lab.local";
+/// Live sessions of one account: a broker's own limit is a little higher.
+pub const ACCOUNT_SESSIONS: usize = 50;
 const PASSWORD: &str = "4-broken-Umbrellas-walk-home";
 
 /// What a mesh is to be.
@@ -45,6 +45,8 @@ pub struct MeshPlan {
     pub nodes: Vec<NodeSpec>,
     /// The level of their logs.
     pub log_level: String,
+    /// Accounts of support providers: one for each [`ACCOUNT_SESSIONS`] sessions.
+    pub accounts: usize,
 }
 
 /// What a node is doing.
@@ -82,6 +84,7 @@ pub struct Mesh<'h> {
     network: Network,
     seats: BTreeMap<NodeNumber, Seat<'h>>,
     log_level: String,
+    accounts: usize,
     controls: usize,
 }
 
@@ -120,7 +123,8 @@ impl<'h> Mesh<'h> {
         }
         let log_level = plan.log_level.clone();
         let folder = folder.to_owned();
-        let mut mesh = Mesh { hub, programs, folder, network, seats, log_level, controls: 0 };
+        let accounts = plan.accounts;
+        let mut mesh = Mesh { hub, programs, folder, network, seats, log_level, accounts, controls: 0 };
         mesh.make_keys()?;
         mesh.write_configurations()?;
         for node in mesh.numbers() {
@@ -128,7 +132,9 @@ impl<'h> Mesh<'h> {
         }
         mesh.wait_ready()?;
         for node in mesh.brokers() {
-            mesh.add_account(node)?;
+            for number in 1..=mesh.accounts {
+                mesh.add_account(node, number)?;
+            }
         }
         Ok(mesh)
     }
@@ -168,9 +174,9 @@ impl<'h> Mesh<'h> {
         &self.network
     }
 
-    /// An account of a support provider, and its password.
-    pub fn account(&self) -> (&'static str, &'static str) {
-        (ACCOUNT, PASSWORD)
+    /// So many accounts of support providers, which every broker has, each with its password.
+    pub fn accounts(&self) -> Vec<(String, &'static str)> {
+        (1..=self.accounts).map(|number| (email(number), PASSWORD)).collect()
     }
 
     /// Writes an invite to these nodes.
@@ -445,10 +451,10 @@ impl<'h> Mesh<'h> {
         Ok(())
     }
 
-    fn add_account(&mut self, node: NodeNumber) -> anyhow::Result<()> {
-        let socket = self.socket(node)?;
+    fn add_account(&mut self, node: NodeNumber, number: usize) -> anyhow::Result<()> {
+        let (socket, email) = (self.socket(node)?, email(number));
         let arguments =
-            ["account", "add", ACCOUNT, "--role", "provider", "--password-stdin", "--socket", &socket];
+            ["account", "add", &email, "--role", "provider", "--password-stdin", "--socket", &socket];
         self.control(&arguments, Some(PASSWORD))?;
         Ok(())
     }
@@ -500,6 +506,10 @@ impl<'h> Mesh<'h> {
     fn seat(&mut self, node: NodeNumber) -> anyhow::Result<&mut Seat<'h>> {
         self.seats.get_mut(&node).with_context(|| format!("there is no node {node}"))
     }
+}
+
+fn email(number: usize) -> String {
+    format!("provider-{number}@lab.local")
 }
 
 /// A node ended although nothing asked it to.

@@ -84,6 +84,8 @@ pub struct People<'h> {
     folder: PathBuf,
     drivers: Vec<Driver<'h>>,
     persons: Vec<Person>,
+    /// Those that are logged in.
+    accounts: usize,
 }
 
 #[derive(Debug)]
@@ -97,6 +99,7 @@ struct Driver<'h> {
 struct Person {
     name: String,
     line: usize,
+    account: usize,
     driver: usize,
 }
 
@@ -139,14 +142,14 @@ impl<'h> People<'h> {
             let process = hub.start(&format!("sealcast-driver {at}"), command, talk)?;
             drivers.push(Driver { id: process.id(), process: Some(process) });
         }
-        Ok(People { folder: folder.to_owned(), drivers, persons: Vec::new() })
+        Ok(People { folder: folder.to_owned(), drivers, persons: Vec::new(), accounts: 0 })
     }
 
-    /// One more, behind this line; who it is from now on.
-    pub fn add(&mut self, name: &str, line: usize) -> usize {
+    /// One more, behind this line, of the account that was logged in so many others before; who it is from now on.
+    pub fn add(&mut self, name: &str, line: usize, account: usize) -> usize {
         // Those of one session are told of the same times by one clock, as far as they fit.
         let driver = (self.persons.len() / DRIVER_ENDPOINTS) % self.drivers.len();
-        self.persons.push(Person { name: name.to_owned(), line, driver });
+        self.persons.push(Person { name: name.to_owned(), line, account, driver });
         self.persons.len() - 1
     }
 
@@ -155,7 +158,7 @@ impl<'h> People<'h> {
     /// # Errors
     /// When its driver is gone.
     pub fn host(&mut self, who: usize, at: &At, code_for: &str) -> anyhow::Result<()> {
-        let command = json!({ "do": "host", "code_role": code_for, "credential": self.credential() });
+        let command = json!({ "do": "host", "code_role": code_for, "credential": self.credential(self.persons[who].account) });
         self.begin(who, at, command)
     }
 
@@ -164,7 +167,7 @@ impl<'h> People<'h> {
     /// # Errors
     /// When its driver is gone.
     pub fn join(&mut self, who: usize, at: &At, code: &str, provider: bool) -> anyhow::Result<()> {
-        let credential = provider.then(|| self.credential());
+        let credential = provider.then(|| self.credential(self.persons[who].account));
         self.begin(who, at, json!({ "do": "join", "code": code, "credential": credential }))
     }
 
@@ -228,16 +231,17 @@ impl<'h> People<'h> {
         self.drivers.iter().filter_map(|driver| driver.process.as_ref()).map(Process::id).collect()
     }
 
-    fn credential(&self) -> PathBuf {
-        self.folder.join("credential.toml")
+    fn credential(&self, account: usize) -> PathBuf {
+        self.folder.join(format!("credential-{account}.toml"))
     }
 
-    /// Logs in once, for all providers.
+    /// Logs in at one more account, for all providers that are of this one.
     ///
     /// # Errors
     /// What the driver said.
-    pub fn log_in(&mut self, (account, password): (&str, &str)) -> anyhow::Result<()> {
-        let save = self.credential();
+    pub fn log_in(&mut self, account: &str, password: &str) -> anyhow::Result<()> {
+        let save = self.credential(self.accounts);
+        self.accounts += 1;
         let command =
             json!({ "id": LOGIN_ID, "do": "login", "email": account, "password": password, "save": save });
         let driver = self.drivers[0].process.as_mut().context("the driver is gone")?;

@@ -168,10 +168,17 @@ impl Bench {
     }
 }
 
-/// The gaps after this kind of fault, in milliseconds, ascending.
+/// The gaps after this kind of fault, in milliseconds, ascending. An endpoint that goes on only when its node is back has
+/// the pause of both spans: the longer one of the fault's and of its end's.
 fn after(trial: &Trial, fault: FaultKind) -> Vec<f64> {
-    let of = trial.gaps.iter().filter(|(name, _)| name.starts_with(fault.word()));
-    sorted(of.flat_map(|(_, gaps)| gaps.iter().map(|gap| gap.as_secs_f64() * 1_000.0)).collect())
+    sorted(rounds(&trial.gaps, fault.word(), fault.end().0))
+}
+
+/// Each fault that is followed by its end: the longest gap of both. There is one flow.
+fn rounds(gaps: &[(String, Vec<Duration>)], fault: &str, end: &str) -> Vec<f64> {
+    let pairs = gaps.windows(2).filter(|pair| pair[0].0.starts_with(fault) && pair[1].0.starts_with(end));
+    let longest = |pair: &[(String, Vec<Duration>)]| pair.iter().flat_map(|(_, gaps)| gaps).max().copied();
+    pairs.filter_map(longest).map(|gap| gap.as_secs_f64() * 1_000.0).collect()
 }
 
 fn sorted(mut values: Vec<f64>) -> Vec<f64> {
@@ -224,4 +231,37 @@ fn build() -> Result<Programs> {
     }
     let own = std::env::current_exe()?;
     Programs::find(own.parent())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_outlives_its_fault_counts() {
+        let ms = Duration::from_millis;
+        let gaps = [
+            ("kill 1".to_owned(), vec![ms(5)]),
+            ("stop 2".to_owned(), vec![ms(40)]),
+            ("continue 2".to_owned(), vec![ms(3)]),
+            ("stop 3".to_owned(), Vec::new()),
+            ("continue 3".to_owned(), vec![ms(2_600)]),
+        ];
+        assert_eq!(rounds(&gaps, "stop", "continue"), [40.0, 2_600.0]);
+    }
+
+    #[test]
+    fn every_cycle_is_a_scenario() {
+        for layout in [Layout::Pair, Layout::WithoutBroker, Layout::Transit] {
+            for fault in [FaultKind::Kill, FaultKind::Stop, FaultKind::Drain] {
+                let cycle = Cycle { fault, times: 3, layout };
+                let scenario = netsim::scenario::Scenario::parse("trial", &cycle.text()).unwrap();
+                assert!(scenario.faults.len() >= 6);
+            }
+        }
+        assert_eq!(
+            netsim::scenario::Scenario::parse("trial", &scenario::converging(5)).unwrap().faults.len(),
+            20
+        );
+    }
 }

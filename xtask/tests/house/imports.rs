@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "sealcast-mpsl",
         ],
     ),
-    ("xtask", &["proto-spec", "sealcast-rpc", "sealcast-endpoint", "sealcast-mpsl"]),
+    ("xtask", &["proto-spec", "sealcast-rpc", "sealcast-endpoint", "sealcast-mpsl", "netsim"]),
 ];
 
 /// Crates whose logic runs in the simulator as it is.

@@ -13,7 +13,7 @@ use proto_spec::NodeNumber;
 use super::Run;
 use crate::lab::config::NodeSpec;
 use crate::lab::converge::{Converging, Groups};
-use crate::lab::mesh::{Mesh, MeshPlan, NodeState};
+use crate::lab::mesh::{ACCOUNT_SESSIONS, Mesh, MeshPlan, NodeState};
 use crate::lab::people::{At, DRIVERS_MAX, People, Told};
 use crate::lab::process::Hub;
 use crate::lab::proxy::{Line, Party, Weather};
@@ -127,7 +127,8 @@ fn plan(scenario: &Scenario, log_level: &str) -> MeshPlan {
         neighbors_allowed: scenario.neighbors_allowed(node.number),
         drain_ms: drain_ms(node.number),
     });
-    MeshPlan { nodes: nodes.collect(), log_level: log_level.to_owned() }
+    let accounts = scenario.sessions.len().div_ceil(ACCOUNT_SESSIONS).max(1);
+    MeshPlan { nodes: nodes.collect(), log_level: log_level.to_owned(), accounts }
 }
 
 fn weather(scenario: &Scenario) -> Weather {
@@ -349,7 +350,9 @@ impl<'h> Stage<'h> {
 
     /// The providers are logged in; everybody has a name and knows where to go.
     fn seat_people(&mut self, scenario: &Scenario) -> anyhow::Result<()> {
-        self.people.log_in(self.mesh.account())?;
+        for (email, password) in self.mesh.accounts() {
+            self.people.log_in(&email, password)?;
+        }
         for who in 0..self.seats.len() {
             let seat = &self.seats[who];
             let (session, first) = (&scenario.sessions[seat.session], self.firsts[seat.session]);
@@ -361,7 +364,7 @@ impl<'h> Stage<'h> {
                 _ => None,
             };
             self.seats[who].at = At { node, standby };
-            self.people.add(&name, line);
+            self.people.add(&name, line, self.seats[who].session / ACCOUNT_SESSIONS);
         }
         Ok(())
     }

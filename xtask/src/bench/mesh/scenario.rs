@@ -28,7 +28,7 @@ impl FaultKind {
     }
 
     /// How it ends, and how much later.
-    const fn end(self) -> (&'static str, u32) {
+    pub(super) const fn end(self) -> (&'static str, u32) {
         match self {
             FaultKind::Kill => ("restart", 1_200),
             FaultKind::Stop => ("continue", 2_500),
@@ -57,15 +57,15 @@ pub(super) struct Cycle {
 }
 
 impl Cycle {
-    /// From one fault to the next: the node is back, its links count, and the endpoint stands by there again; or the way
-    /// across it is the short one again.
+    /// From one fault to the next: the node is back, its links count, and the endpoint stands by there again, for which it
+    /// tries each 15 s at least; or the way across it is the short one again.
     const fn period_ms(&self) -> u32 {
         match (self.layout, self.fault) {
             // A link that is back waits before it counts, and link state for its turn.
             (Layout::Transit, _) => 12_000,
-            (_, FaultKind::Kill) => 7_000,
-            (_, FaultKind::Stop) => 9_000,
-            (_, FaultKind::Drain) => 11_000,
+            (_, FaultKind::Kill) => 19_000,
+            (_, FaultKind::Stop) => 20_000,
+            (_, FaultKind::Drain) => 23_000,
         }
     }
 
