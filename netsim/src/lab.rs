@@ -1,6 +1,6 @@
-//! The lab: a scenario with the programs themselves, on loopback, and lines between them that can be long, thin, silent
-//! and broken. Owns processes, keys, lines, faults and figures. It never looks into a program: what it knows, it was
-//! told by its output, its health, its administrators' calls, or the kernel.
+//! The lab: a scenario with the programs themselves, on loopback or in network namespaces, and lines between them that
+//! can be long, thin, silent and broken. Owns processes, keys, lines, faults and figures. It never looks into a program:
+//! what it knows, it was told by its output, its health, its administrators' calls, or the kernel.
 //!
 //! ```text
 //!  scenario --> play --> mesh   : relayd run (a process each) --.
@@ -9,7 +9,7 @@
 //!                 '----> report : table, JSON, exit code
 //! ```
 //!
-//! [`process`], [`proxy`], [`mesh`] and [`people`] are of use to other chores too: they know no scenario.
+//! [`process`], [`ground`], [`proxy`], [`mesh`] and [`people`] are of use to other chores too: they know no scenario.
 
 // Real programs run in real time.
 #![allow(clippy::disallowed_methods)]
@@ -17,6 +17,7 @@
 mod cli;
 mod config;
 mod converge;
+pub mod ground;
 mod measure;
 pub mod mesh;
 pub mod people;

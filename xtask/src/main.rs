@@ -32,7 +32,7 @@ enum Chore {
     Whole(whole::Arguments),
     /// The part of `test` that plays a scenario with a mesh of real programs
     #[command(hide = true)]
-    Lab,
+    Lab(lab::Arguments),
     /// The reference relay of `bench relay`, a process of its own
     #[cfg(feature = "bench")]
     #[command(hide = true)]
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Whole(arguments) => whole::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
-        Chore::Lab => lab::run(),
+        Chore::Lab(arguments) => lab::run(&arguments),
         #[cfg(feature = "bench")]
         Chore::BareRelay(arguments) => bench::bare::run(&arguments),
     };

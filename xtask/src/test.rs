@@ -53,6 +53,10 @@ fn parts() -> Vec<Part> {
         probe: command("python3", &["-c", "from cryptography.hazmat.primitives.asymmetric import mlkem"]),
         what: "python3 with the package `cryptography`, 48 or later",
     };
+    let needs_namespaces = || Need {
+        probe: command("sh", &["-c", "[ $(id -u) = 0 ] && command -v ip && command -v tc && command -v nft"]),
+        what: "root and the packages iproute2 and nftables",
+    };
     vec![
         Part { name: "Rust tests", needs: None, command: rust_tests() },
         Part {
@@ -72,6 +76,11 @@ fn parts() -> Vec<Part> {
         },
         Part { name: "the whole, with real processes", needs: None, command: itself(&["whole"]) },
         Part { name: "the lab, with real processes", needs: None, command: itself(&["lab"]) },
+        Part {
+            name: "the lab, in network namespaces",
+            needs: Some(needs_namespaces()),
+            command: itself(&["lab", "--netns"]),
+        },
         Part {
             name: "dependencies: bans, licenses, sources",
             needs: Some(Need { probe: command("cargo-deny", &["--version"]), what: "cargo-deny" }),

@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Whether one run without faults comes first, to compare; absent: when the scenario checks gaps
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     baseline: Option<bool>,
+    /// Each node and each driver in a network namespace of its own: silence, losses and thin lines are the kernel's (root)
+    #[arg(long)]
+    netns: bool,
     /// The level of the nodes' logs
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: String,
@@ -95,6 +98,7 @@ fn all(arguments: &Arguments, scenario: &Scenario, programs: &Programs) -> anyho
                 seed,
                 undisturbed,
                 kept: false,
+                netns: arguments.netns,
                 log_level: &arguments.log_level,
             };
             play::play(&run)

@@ -6,15 +6,10 @@ use std::path::Path;
 use proto_spec::NodeNumber;
 use toml::{Table, Value};
 
+use super::ground::{Addresses, Service};
+
 /// The mesh's name.
 pub(super) const MESH: &str = "lab";
-/// Where endpoints reach every node, and what its certificate names.
-pub(super) const HOST: &str = "127.0.0.1";
-/// Where a node listens for each purpose, on ports that the kernel picks: another address for each, so that the kernel
-/// can be asked which port is which.
-pub(super) const ENDPOINTS_AT: &str = "127.0.0.1";
-pub(super) const TRUNK_AT: &str = "127.0.0.2";
-pub(super) const OPS_AT: &str = "127.0.0.3";
 /// Everybody comes from one address: what is meant for one address must hold for all.
 const FROM_ONE_ADDRESS: i64 = 60_000;
 const CONNECTIONS: i64 = 1_024;
@@ -49,19 +44,23 @@ pub(super) struct Fronts {
     pub(super) trunk: SocketAddr,
 }
 
-/// The text of a node's configuration. A mesh of one has no trunks.
-pub(super) fn text(
-    spec: &NodeSpec,
-    fronts: Fronts,
-    seeds: &[SocketAddr],
-    brokers: &[NodeNumber],
-    pki: &Path,
-    alone: bool,
-    log_level: &str,
-) -> String {
+/// What is the same for every node of a mesh.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Common<'a> {
+    pub(super) addresses: Addresses,
+    pub(super) brokers: &'a [NodeNumber],
+    pub(super) pki: &'a Path,
+    /// A mesh of one has no trunks.
+    pub(super) alone: bool,
+    pub(super) log_level: &'a str,
+}
+
+/// The text of a node's configuration.
+pub(super) fn text(spec: &NodeSpec, fronts: Fronts, seeds: &[SocketAddr], common: Common<'_>) -> String {
+    let Common { addresses, brokers, pki, alone, log_level } = common;
     let number = spec.number;
     let file = |name: String| Value::from(pki.join(name).display().to_string());
-    let any_port = |address: &str| Value::from(format!("{address}:0"));
+    let any_port = |service| Value::from(format!("{}:0", addresses.listens(number, service)));
     let mut config = Table::new();
     let mut section = |name: &str, entries: Vec<(&str, Value)>| {
         let entries = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -71,7 +70,7 @@ pub(super) fn text(
         "node",
         vec![
             ("state_dir", "state".into()),
-            ("public_host", HOST.into()),
+            ("public_host", addresses.front(number).to_string().into()),
             ("public_ports", Value::Array(vec![i64::from(fronts.endpoints.port()).into()])),
         ],
     );
@@ -95,10 +94,12 @@ pub(super) fn text(
             ],
         );
     }
-    let mut listen =
-        vec![("endpoints", Value::Array(vec![any_port(ENDPOINTS_AT)])), ("ops", any_port(OPS_AT))];
+    let mut listen = vec![
+        ("endpoints", Value::Array(vec![any_port(Service::Endpoints)])),
+        ("ops", any_port(Service::Ops)),
+    ];
     if !alone {
-        listen.push(("trunk", any_port(TRUNK_AT)));
+        listen.push(("trunk", any_port(Service::Trunk)));
         let seeds = seeds.iter().map(|seed| seed.to_string().into()).collect();
         let mut mesh = vec![
             ("seeds", Value::Array(seeds)),
@@ -157,7 +158,14 @@ mod tests {
             Fronts { endpoints: "127.0.0.1:4000".parse().unwrap(), trunk: "127.0.0.1:4001".parse().unwrap() };
         let seeds = ["127.0.0.1:4003".parse().unwrap()];
         let brokers = [node(1), node(2)];
-        text(spec, fronts, &seeds, &brokers, Path::new("/p"), alone, "info").parse().unwrap()
+        let common = Common {
+            addresses: Addresses::Loopback,
+            brokers: &brokers,
+            pki: Path::new("/p"),
+            alone,
+            log_level: "info",
+        };
+        text(spec, fronts, &seeds, common).parse().unwrap()
     }
 
     #[test]

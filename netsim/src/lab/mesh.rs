@@ -19,10 +19,11 @@ use anyhow::{Context, bail, ensure};
 use proto_spec::NodeNumber;
 use proto_spec::invite::{Invite, InviteNode};
 
-use super::config::{self, Fronts, NodeSpec};
+use super::config::{self, Common, Fronts, NodeSpec};
+use super::ground::{Addresses, Ground, Service};
 use super::process::{Hub, Process};
 use super::programs::Programs;
-use super::proxy::{Network, Party, Service, Weather, listening};
+use super::proxy::{Network, Party, Weather, listening};
 
 /// How long `relayctl` may take: it starts, reads keys, calls once.
 const CONTROL: Duration = Duration::from_secs(30);
@@ -99,11 +100,12 @@ impl<'h> Mesh<'h> {
         programs: &'h Programs,
         folder: &Path,
         plan: &MeshPlan,
+        ground: Ground,
         mut weather: Weather,
         seed: u64,
     ) -> anyhow::Result<Mesh<'h>> {
         weather.regions = plan.nodes.iter().map(|node| (node.number, node.region_index)).collect();
-        let network = Network::new(weather, seed)?;
+        let network = Network::new(weather, seed, ground)?;
         let mut seats = BTreeMap::new();
         for spec in &plan.nodes {
             let fronts = Fronts {
@@ -187,7 +189,10 @@ impl<'h> Mesh<'h> {
         let ca = fs::read_to_string(self.pki().join("ca.pem"))?;
         let seats = nodes.iter().filter_map(|node| self.seats.get(node));
         let nodes = seats
-            .map(|seat| InviteNode { host: config::HOST.into(), ports: vec![seat.fronts.endpoints.port()] })
+            .map(|seat| InviteNode {
+                host: seat.fronts.endpoints.ip().to_string(),
+                ports: vec![seat.fronts.endpoints.port()],
+            })
             .collect();
         let invite = Invite { version: 1, mesh: config::MESH.into(), nodes, ca };
         fs::write(path, invite.to_text()).with_context(|| format!("{} cannot be written", path.display()))
@@ -286,13 +291,19 @@ impl<'h> Mesh<'h> {
     }
 
     /// Nodes of one side hear nothing of those on another.
-    pub fn partition(&self, sides: &[Vec<NodeNumber>]) {
-        self.network.weather(|weather| weather.partition(sides));
+    ///
+    /// # Errors
+    /// As [`Network::weather`].
+    pub fn partition(&self, sides: &[Vec<NodeNumber>]) -> anyhow::Result<()> {
+        self.network.weather(|weather| weather.partition(sides))
     }
 
     /// All faults of the lines are over.
-    pub fn heal(&self) {
-        self.network.weather(Weather::heal);
+    ///
+    /// # Errors
+    /// As [`Network::weather`].
+    pub fn heal(&self) -> anyhow::Result<()> {
+        self.network.weather(Weather::heal)
     }
 
     /// Looks after nodes that start or drain. `true` if any still does.
@@ -302,7 +313,7 @@ impl<'h> Mesh<'h> {
     pub fn tend(&mut self) -> anyhow::Result<bool> {
         let mut busy = false;
         for node in self.numbers() {
-            let alone = self.seats.len() == 1;
+            let (alone, addresses) = (self.seats.len() == 1, self.addresses());
             let seat = self.seat(node)?;
             let Some(process) = &mut seat.process else { continue };
             if let Some(status) = process.ended()? {
@@ -318,9 +329,11 @@ impl<'h> Mesh<'h> {
                 NodeState::Starting => {
                     busy = true;
                     let found = listening(process.id());
-                    let at = |ip: &str| found.iter().find(|found| found.ip().to_string() == ip).copied();
-                    let (endpoints, trunk, ops) =
-                        (at(config::ENDPOINTS_AT), at(config::TRUNK_AT), at(config::OPS_AT));
+                    let [endpoints, trunk, ops] =
+                        [Service::Endpoints, Service::Trunk, Service::Ops].map(|service| {
+                            let ip = addresses.listens(node, service);
+                            found.iter().find(|found| found.ip() == ip).copied()
+                        });
                     if ops.is_none() || endpoints.is_none() || (trunk.is_none() && !alone) {
                         continue;
                     }
@@ -362,7 +375,8 @@ impl<'h> Mesh<'h> {
     /// When it does not answer.
     pub fn ops(&self, node: NodeNumber, path: &str) -> anyhow::Result<(u16, String)> {
         let seat = self.seats.get(&node).context("no such node")?;
-        http(seat.ops.context("it does not listen")?, path)
+        let address = seat.ops.context("it does not listen")?;
+        self.network.ground().at_node(node, || http(address, path))
     }
 
     /// What `relayctl` prints when it is asked of this node.
@@ -392,9 +406,9 @@ impl<'h> Mesh<'h> {
         let pki = self.pki().display().to_string();
         self.control(&["pki", "init", "--mesh", config::MESH, "--dir", &pki], None)?;
         for node in self.numbers() {
-            let number = node.to_string();
+            let (number, name) = (node.to_string(), self.addresses().front(node).to_string());
             self.control(
-                &["pki", "issue", "node", "--number", &number, "--name", config::HOST, "--dir", &pki],
+                &["pki", "issue", "node", "--number", &number, "--name", &name, "--dir", &pki],
                 None,
             )?;
         }
@@ -406,7 +420,14 @@ impl<'h> Mesh<'h> {
     }
 
     fn write_configurations(&self) -> anyhow::Result<()> {
-        let brokers = self.brokers();
+        let (brokers, pki) = (self.brokers(), self.pki());
+        let common = Common {
+            addresses: self.addresses(),
+            brokers: &brokers,
+            pki: &pki,
+            alone: self.seats.len() == 1,
+            log_level: &self.log_level,
+        };
         for (node, seat) in &self.seats {
             let allowed: Option<BTreeSet<NodeNumber>> =
                 seat.spec.neighbors_allowed.as_ref().map(|nodes| nodes.iter().copied().collect());
@@ -417,15 +438,7 @@ impl<'h> Mesh<'h> {
                 .take(SEEDS)
                 .collect();
             fs::create_dir_all(&seat.folder)?;
-            let text = config::text(
-                &seat.spec,
-                seat.fronts,
-                &seeds,
-                &brokers,
-                &self.pki(),
-                self.seats.len() == 1,
-                &self.log_level,
-            );
+            let text = config::text(&seat.spec, seat.fronts, &seeds, common);
             fs::write(seat.folder.join("relayd.toml"), text)?;
         }
         Ok(())
@@ -442,7 +455,9 @@ impl<'h> Mesh<'h> {
         {
             command.env_remove(variable);
         }
+        self.network.ground().place_node(node, &mut command);
         let process = hub.start(&format!("node {node}"), command, log)?;
+        let seat = self.seat(node)?;
         seat.starts += 1;
         seat.state = NodeState::Starting;
         let id = process.id();
@@ -492,6 +507,10 @@ impl<'h> Mesh<'h> {
 
     fn healthy(&self, node: NodeNumber) -> bool {
         self.ops(node, "/readyz").is_ok_and(|(status, _)| status == 200)
+    }
+
+    const fn addresses(&self) -> Addresses {
+        self.network.ground().addresses()
     }
 
     fn pki(&self) -> PathBuf {

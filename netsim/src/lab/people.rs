@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use super::ground::{Addresses, Ground};
 use super::process::{Happening, Hub, Process};
 use super::programs::Programs;
-use super::proxy::address_of;
 
 /// Endpoints of one driver: each costs it little, but one driver is one clock and one log.
 const DRIVER_ENDPOINTS: usize = 100;
@@ -25,6 +25,19 @@ const LOGIN_ID: &str = "login";
 const LOGIN: Duration = Duration::from_secs(60);
 /// What a program keeps of our own environment: one user's settings must not reach all.
 const KEPT: [&str; 3] = ["PATH", "LANG", "TMPDIR"];
+
+/// The lines of each driver: those of one session are told of the same times by one clock, as far as they fit. Lines for
+/// which `alone` holds have a driver each.
+pub fn drivers(lines: usize, alone: impl Fn(usize) -> bool) -> Vec<Vec<usize>> {
+    let (apart, together): (Vec<usize>, Vec<usize>) = (0..lines).partition(|line| alone(*line));
+    let count = together.len().div_ceil(DRIVER_ENDPOINTS).clamp(1, DRIVERS_MAX);
+    let mut drivers = vec![Vec::new(); count];
+    for (at, hundred) in together.chunks(DRIVER_ENDPOINTS).enumerate() {
+        drivers[at % count].extend(hundred);
+    }
+    drivers.extend(apart.into_iter().map(|line| vec![line]));
+    drivers
+}
 
 /// What somebody told, as far as the lab cares.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,6 +95,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct People<'h> {
     folder: PathBuf,
+    addresses: Addresses,
     drivers: Vec<Driver<'h>>,
     persons: Vec<Person>,
     /// Those that are logged in.
@@ -90,6 +104,7 @@ pub struct People<'h> {
 
 #[derive(Debug)]
 struct Driver<'h> {
+    lines: Vec<usize>,
     /// `None` when it has ended.
     process: Option<Process<'h>>,
     id: u32,
@@ -119,7 +134,7 @@ impl At {
 }
 
 impl<'h> People<'h> {
-    /// Starts as many drivers as so many endpoints want, with an invite to the mesh. Nobody takes part yet.
+    /// Starts a driver for each of these groups of lines ([`drivers`]), with an invite to the mesh. Nobody takes part yet.
     ///
     /// # Errors
     /// When a driver cannot be started.
@@ -128,27 +143,29 @@ impl<'h> People<'h> {
         programs: &Programs,
         folder: &Path,
         invite: &Path,
-        endpoints: usize,
+        ground: &Ground,
+        groups: Vec<Vec<usize>>,
     ) -> anyhow::Result<People<'h>> {
         let work = folder.join("files");
         fs::create_dir_all(&work)?;
         let mut drivers = Vec::new();
-        for at in 1..=endpoints.div_ceil(DRIVER_ENDPOINTS).clamp(1, DRIVERS_MAX) {
+        for (at, lines) in groups.into_iter().enumerate() {
             let mut command = Command::new(&programs.driver);
             command.env_clear();
             command.envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
             command.arg("--invite").arg(invite).arg("--work").arg(&work);
-            let talk = folder.join(format!("driver-{at}.log"));
-            let process = hub.start(&format!("sealcast-driver {at}"), command, talk)?;
-            drivers.push(Driver { id: process.id(), process: Some(process) });
+            ground.place_driver(at, &mut command);
+            let talk = folder.join(format!("driver-{}.log", at + 1));
+            let process = hub.start(&format!("sealcast-driver {}", at + 1), command, talk)?;
+            drivers.push(Driver { lines, id: process.id(), process: Some(process) });
         }
-        Ok(People { folder: folder.to_owned(), drivers, persons: Vec::new(), accounts: 0 })
+        let (folder, addresses) = (folder.to_owned(), ground.addresses());
+        Ok(People { folder, addresses, drivers, persons: Vec::new(), accounts: 0 })
     }
 
     /// One more, behind this line, of the account that was logged in so many others before; who it is from now on.
     pub fn add(&mut self, name: &str, line: usize, account: usize) -> usize {
-        // Those of one session are told of the same times by one clock, as far as they fit.
-        let driver = (self.persons.len() / DRIVER_ENDPOINTS) % self.drivers.len();
+        let driver = self.drivers.iter().position(|driver| driver.lines.contains(&line)).unwrap_or_default();
         self.persons.push(Person { name: name.to_owned(), line, account, driver });
         self.persons.len() - 1
     }
@@ -265,7 +282,7 @@ impl<'h> People<'h> {
         command["name"] = json!(person.name);
         command["accept"] = json!(["all"]);
         command["downloads"] = json!(downloads);
-        command["from"] = json!(address_of(person.line));
+        command["from"] = json!(self.addresses.line(person.line));
         command["nodes"] = json!(at.nodes());
         self.command(who, command)
     }
@@ -309,6 +326,16 @@ fn told(line: &str) -> Option<(usize, Told)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_share_drivers_unless_they_are_alone() {
+        assert_eq!(drivers(3, |_| false), [vec![0, 1, 2]]);
+        assert_eq!(drivers(3, |line| line == 1), [vec![0, 2], vec![1]]);
+        let many = drivers(950, |_| false);
+        assert_eq!(many.len(), DRIVERS_MAX);
+        assert_eq!(many.iter().map(Vec::len).sum::<usize>(), 950);
+        assert!(many[0].contains(&0) && many[0].contains(&400) && many[1].contains(&100));
+    }
 
     #[test]
     fn events_are_understood() {

@@ -75,6 +75,8 @@ pub(super) struct Run<'a> {
     pub(super) undisturbed: bool,
     /// Endpoints reach no nodes but those that the scenario names for them, whatever happens.
     pub(super) kept: bool,
+    /// Programs stand in network namespaces.
+    pub(super) netns: bool,
     pub(super) log_level: &'a str,
 }
 
@@ -210,7 +212,9 @@ impl<'h> Playing<'h> {
         }
         for (at, fault) in self.faults.drain(..due).collect::<Vec<_>>() {
             self.named.extend(nodes_of(&fault));
-            stage.apply(&fault).with_context(|| format!("{} at {} s", name_of(&fault), at.as_secs_f32()))?;
+            stage
+                .apply(run.scenario, &fault)
+                .with_context(|| format!("{} at {} s", name_of(&fault), at.as_secs_f32()))?;
         }
         if run.scenario.nodes.len() > 1 && self.converging.changed(Instant::now()) {
             record.unconverged += 1;

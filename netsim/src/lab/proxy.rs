@@ -8,19 +8,20 @@
 //!
 //! A node is known to all others by its **fronts**: ports of ours, which stay when it is killed and comes back. Endpoints
 //! are told apart by the address they connect from, one for each line; nodes see it too, so that their limits for one
-//! address hold. Which node dials is asked of the kernel: the connection's other end is a socket, and /proc says which
-//! of our children holds it. So nothing in the nodes is made for the lab, and addresses that they learn from each other
-//! are right for everybody.
+//! address hold. Which node dials is told by its address as well where it has one of its own; on loopback the kernel is
+//! asked: the connection's other end is a socket, and /proc says which of our children holds it. So nothing in the nodes
+//! is made for the lab, and addresses that they learn from each other are right for everybody.
 //!
 //! What TCP does is kept: bytes are late, never lost or out of order; silence holds them back, and the end of the
-//! connection as well; a window bounds what is under way.
+//! connection as well; a window bounds what is under way. In namespaces silence, losses and thin lines are the kernel's,
+//! and TCP does it all by itself: distance alone is ours.
 
 mod owner;
 mod pipe;
 mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use proto_spec::NodeNumber;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+
+use super::ground::{Addresses, Ground, Service};
 
 pub use owner::listening;
 pub use weather::{Line, Party, Way, Weather};
@@ -42,18 +45,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a new connection's owner is looked for: its program may just be forking.
 const OWNER_TRIES: usize = 5;
 
-/// The first half of the addresses of lines.
-const LINES: [u8; 2] = [127, 64];
-
-/// What a node listens for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Service {
-    /// Other nodes.
-    Trunk,
-    /// Endpoints.
-    Endpoints,
-}
-
 /// Everything that connections look at; replaced as a whole.
 #[derive(Clone, Default, Debug)]
 struct World {
@@ -62,33 +53,27 @@ struct World {
     parties: BTreeMap<u32, Party>,
     /// Where nodes listen now.
     targets: BTreeMap<(NodeNumber, Service), SocketAddr>,
+    /// Silence, losses and thin lines are the kernel's.
+    by_kernel: bool,
+}
+
+impl World {
+    /// The way from one to the other, as far as it is ours to make.
+    fn way(&self, from: Party, to: Party) -> Way {
+        let way = self.weather.way(from, to);
+        if self.by_kernel { Way { held: false, loss_percent: 0, paced: false, ..way } } else { way }
+    }
 }
 
 /// All lines. Ends every connection when it is dropped.
 #[derive(Debug)]
 pub struct Network {
+    ground: Ground,
     runtime: tokio::runtime::Runtime,
     world: watch::Sender<Arc<World>>,
     places: Arc<Semaphore>,
     carried: Carried,
     seed: u64,
-}
-
-/// Where a line's endpoint has to connect from to be known as such: up to 65,536 of them.
-pub fn address_of(line: usize) -> Ipv4Addr {
-    let [high, low] = u16::try_from(line).unwrap_or(u16::MAX).to_be_bytes();
-    Ipv4Addr::new(LINES[0], LINES[1], high, low)
-}
-
-/// The line with this address.
-fn line_at(address: IpAddr) -> Option<usize> {
-    match address {
-        IpAddr::V4(address) => match address.octets() {
-            [a, b, high, low] if [a, b] == LINES => Some(usize::from(u16::from_be_bytes([high, low]))),
-            _ => None,
-        },
-        IpAddr::V6(_) => None,
-    }
 }
 
 /// Connections of endpoints that are open, by line and node. A lock, held for a count: connections come and go in
@@ -99,17 +84,20 @@ impl Network {
     /// A network in this weather. `seed` decides jitter and losses.
     ///
     /// # Errors
-    /// When the system gives no threads.
-    pub fn new(weather: Weather, seed: u64) -> anyhow::Result<Network> {
+    /// When the system gives no threads, or the kernel's tools refuse.
+    pub fn new(weather: Weather, seed: u64, ground: Ground) -> anyhow::Result<Network> {
+        ground.weather(&weather)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("lab-lines")
             .enable_all()
             .build()
             .context("the lab's lines cannot be made")?;
-        let world = World { weather, ..World::default() };
+        let by_kernel = ground.addresses() == Addresses::Namespaces;
+        let world = World { weather, by_kernel, ..World::default() };
         let (world, _) = watch::channel(Arc::new(world));
         Ok(Network {
+            ground,
             runtime,
             world,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -124,7 +112,7 @@ impl Network {
     /// The system's.
     pub fn front(&self, node: NodeNumber, service: Service) -> anyhow::Result<SocketAddr> {
         let _inside = self.runtime.enter();
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        let listener = std::net::TcpListener::bind((self.ground.addresses().front(node), 0))
             .and_then(|listener| {
                 listener.set_nonblocking(true)?;
                 // Taken over by what is accepted.
@@ -137,6 +125,7 @@ impl Network {
             node,
             service,
             address,
+            addresses: self.ground.addresses(),
             world: self.world.subscribe(),
             places: Arc::clone(&self.places),
             carried: Arc::clone(&self.carried),
@@ -181,8 +170,17 @@ impl Network {
     }
 
     /// Changes what is between the parties.
-    pub fn weather(&self, change: impl FnOnce(&mut Weather)) {
+    ///
+    /// # Errors
+    /// What the kernel's tools said, where it is the kernel's.
+    pub fn weather(&self, change: impl FnOnce(&mut Weather)) -> anyhow::Result<()> {
         self.change(|world| change(&mut world.weather));
+        self.ground.weather(&self.world.borrow().weather)
+    }
+
+    /// Where everybody stands.
+    pub const fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     fn change(&self, change: impl FnOnce(&mut World)) {
@@ -195,6 +193,7 @@ struct Front {
     node: NodeNumber,
     service: Service,
     address: SocketAddr,
+    addresses: Addresses,
     world: watch::Receiver<Arc<World>>,
     places: Arc<Semaphore>,
     carried: Carried,
@@ -248,7 +247,7 @@ impl Front {
         let from = self.owner(peer).await;
         let (forth, back) = {
             let world = world.borrow();
-            (world.weather.way(from, there), world.weather.way(there, from))
+            (world.way(from, there), world.way(there, from))
         };
         if forth.refused {
             pipe::reset(&stream);
@@ -256,23 +255,25 @@ impl Front {
         }
         // The handshake of TCP: over there and back, when both are heard.
         tokio::time::sleep(forth.delay + back.delay).await;
-        let heard =
-            |world: &Arc<World>| !world.weather.way(from, there).held && !world.weather.way(there, from).held;
+        let heard = |world: &Arc<World>| !world.way(from, there).held && !world.way(there, from).held;
         if world.wait_for(heard).await.is_err() {
             return;
         }
         let target = world.borrow().targets.get(&(self.node, self.service)).copied();
         let connected = match target {
-            Some(target) => {
-                let own = line_at(peer.ip()).map(address_of);
-                tokio::time::timeout(CONNECT, connect(target, own)).await
-            }
+            Some(target) => tokio::time::timeout(CONNECT, connect(target, self.addresses.behalf(from))).await,
             None => Ok(Err(std::io::ErrorKind::ConnectionRefused.into())),
         };
         let Ok(Ok(onward)) = connected else {
             pipe::reset(&stream);
             return;
         };
+        if !back.paced
+            && let Some(window) = back.window()
+        {
+            // The kernel's buffer is what waits before the line. A refusal changes its depth alone.
+            let _ = SockRef::from(&stream).set_send_buffer_size(window);
+        }
         let _counted = match from {
             Party::Line(line) => Some(Counted::new(Arc::clone(&self.carried), line, self.node)),
             _ => None,
@@ -280,10 +281,10 @@ impl Front {
         pipe::join(stream, onward, from, there, world, self.seed.wrapping_add(serial)).await;
     }
 
-    /// Who dials: the endpoint with this address, or which of our children holds the other end.
+    /// Who dials: whoever has this address, or which of our children holds the other end.
     async fn owner(&self, peer: SocketAddr) -> Party {
-        if let Some(line) = line_at(peer.ip()) {
-            return Party::Line(line);
+        if let Some(party) = self.addresses.party(peer.ip()) {
+            return party;
         }
         for _ in 0..OWNER_TRIES {
             let (world, front) = (self.world.borrow().clone(), self.address);

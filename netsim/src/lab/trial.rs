@@ -51,6 +51,7 @@ impl Trial {
             seed: 1,
             undisturbed,
             kept,
+            netns: false,
             log_level: "warn",
         };
         Ok(Trial::new(play::play(&run)?))

@@ -13,14 +13,17 @@ use proto_spec::NodeNumber;
 use super::Run;
 use crate::lab::config::NodeSpec;
 use crate::lab::converge::{Converging, Groups};
+use crate::lab::ground::Ground;
 use crate::lab::mesh::{ACCOUNT_SESSIONS, Mesh, MeshPlan, NodeState};
-use crate::lab::people::{At, DRIVERS_MAX, People, Told};
+use crate::lab::people::{At, DRIVERS_MAX, People, Told, drivers};
 use crate::lab::process::Hub;
 use crate::lab::proxy::{Line, Party, Weather};
 use crate::scenario::{EndpointPlan, Fault, LoadKind, Place, Scenario, Standby};
 
-/// Nodes at once: with the drivers no more than 20 programs, on a machine that others use too.
-pub(crate) const NODES_MAX: usize = 20 - DRIVERS_MAX;
+/// Programs at once, on a machine that others use too.
+const PROGRAMS_MAX: usize = 20;
+/// Nodes at once: with the drivers no more than that.
+pub(crate) const NODES_MAX: usize = PROGRAMS_MAX - DRIVERS_MAX;
 /// Endpoints at once, in all drivers.
 pub(crate) const ENDPOINTS_MAX: usize = 2_000;
 /// How long the nodes may take to find each other.
@@ -76,7 +79,6 @@ pub(super) struct Stage<'h> {
     firsts: Vec<usize>,
     links_allowed: Option<BTreeSet<(NodeNumber, NodeNumber)>>,
     kept: bool,
-    groups: Vec<(String, String, usize, usize)>,
 }
 
 /// Why the lab cannot play it.
@@ -136,6 +138,19 @@ fn weather(scenario: &Scenario) -> Weather {
     Weather::new(rtt.collect(), scenario.jitter_percent)
 }
 
+/// The lines that are thin, or will be.
+fn thin(scenario: &Scenario, firsts: &[usize]) -> BTreeSet<usize> {
+    let slowed = scenario.faults.iter().filter_map(|fault| match &fault.fault {
+        Fault::Slow { session, endpoint, .. } => Some(scenario.meant(session.as_deref(), Some(endpoint))),
+        _ => None,
+    });
+    let from_the_start = scenario
+        .meant(None, None)
+        .into_iter()
+        .filter(|(session, at)| scenario.sessions[*session].endpoints[*at].downstream_kib_s.is_some());
+    slowed.flatten().chain(from_the_start).map(|(session, at)| firsts[session] + at).collect()
+}
+
 /// The node to which an endpoint is kept until time 0; `None` where placement decides.
 fn pinned(scenario: &Scenario, plan: &EndpointPlan, draw: u64) -> Option<NodeNumber> {
     match plan.at {
@@ -170,7 +185,6 @@ impl<'h> Stage<'h> {
         let mut weather = weather(scenario);
         let mut seats = Vec::new();
         let mut firsts = Vec::new();
-        let mut groups = Vec::new();
         for (session, plan) in scenario.sessions.iter().enumerate() {
             firsts.push(seats.len());
             for (at, endpoint) in plan.endpoints.iter().enumerate() {
@@ -189,7 +203,6 @@ impl<'h> Stage<'h> {
                     downstream: endpoint.downstream_kib_s.map(|kib| kib * 1_024),
                     only,
                 });
-                groups.push((plan.group.clone(), endpoint.group.clone(), session, at));
                 seats.push(Seat {
                     session,
                     node,
@@ -201,14 +214,29 @@ impl<'h> Stage<'h> {
             }
         }
         let plan = plan(scenario, run.log_level);
-        let mesh = Mesh::start(hub, run.programs, run.folder, &plan, weather, run.seed)?;
+        let thin = thin(scenario, &firsts);
+        // The kernel makes a whole driver's line thin.
+        let drivers = drivers(seats.len(), |line| run.netns && thin.contains(&line));
+        let programs = plan.nodes.len() + drivers.len();
+        ensure!(
+            programs <= PROGRAMS_MAX,
+            "{} takes {programs} programs, as each thin endpoint has its own in namespaces: {PROGRAMS_MAX} at most, or without \
+             --netns",
+            scenario.name
+        );
+        let ground = if run.netns {
+            let nodes: Vec<NodeNumber> = plan.nodes.iter().map(|node| node.number).collect();
+            Ground::namespaces(&nodes, &drivers, |line| thin.contains(&line))?
+        } else {
+            Ground::Loopback
+        };
+        let mesh = Mesh::start(hub, run.programs, run.folder, &plan, ground, weather, run.seed)?;
         let invite = run.folder.join("invite.toml");
         mesh.invite(&mesh.numbers(), &invite)?;
-        let people = People::start(hub, run.programs, run.folder, &invite, seats.len())?;
+        let people = People::start(hub, run.programs, run.folder, &invite, mesh.network().ground(), drivers)?;
         let links_allowed = scenario.links_allowed.clone();
         let notes = BTreeSet::new();
-        let mut stage =
-            Stage { mesh, people, seats, notes, hub, firsts, links_allowed, kept: run.kept, groups };
+        let mut stage = Stage { mesh, people, seats, notes, hub, firsts, links_allowed, kept: run.kept };
         stage.converge(run.folder)?;
         stage.seat_people(scenario)?;
         for session in 0..scenario.sessions.len() {
@@ -262,7 +290,8 @@ impl<'h> Stage<'h> {
     ///
     /// # Errors
     /// When a program cannot be started, or `relayctl` refuses.
-    pub(super) fn apply(&mut self, fault: &Fault) -> anyhow::Result<()> {
+    pub(super) fn apply(&mut self, scenario: &Scenario, fault: &Fault) -> anyhow::Result<()> {
+        let network = self.mesh.network();
         match fault {
             Fault::Kill(nodes) => nodes.iter().try_for_each(|node| self.mesh.kill(*node))?,
             Fault::Stop(nodes) => nodes.iter().try_for_each(|node| self.mesh.stop(*node))?,
@@ -271,23 +300,19 @@ impl<'h> Stage<'h> {
             Fault::Drain { nodes, .. } => nodes.iter().try_for_each(|node| self.mesh.drain(*node))?,
             Fault::Undrain(nodes) => nodes.iter().try_for_each(|node| self.mesh.undrain(*node))?,
             Fault::Revoke(nodes) => nodes.iter().try_for_each(|node| self.mesh.revoke(*node))?,
-            Fault::Partition(sides) => self.mesh.partition(sides),
-            Fault::Heal => self.mesh.heal(),
-            Fault::Silence { from, to } => self.mesh.network().weather(|weather| weather.silence(from, to)),
-            Fault::Reset(a, b) => self.mesh.network().weather(|weather| weather.reset(*a, *b)),
-            Fault::Loss { between, percent } => {
-                self.mesh.network().weather(|weather| weather.lose(between, *percent));
-            }
-            Fault::Delay { between, by } => {
-                self.mesh.network().weather(|weather| weather.delay(between, *by));
-            }
+            Fault::Partition(sides) => self.mesh.partition(sides)?,
+            Fault::Heal => self.mesh.heal()?,
+            Fault::Silence { from, to } => network.weather(|weather| weather.silence(from, to))?,
+            Fault::Reset(a, b) => network.weather(|weather| weather.reset(*a, *b))?,
+            Fault::Loss { between, percent } => network.weather(|weather| weather.lose(between, *percent))?,
+            Fault::Delay { between, by } => network.weather(|weather| weather.delay(between, *by))?,
             Fault::Slow { session, endpoint, downstream_kib_s } => {
-                let meant = self.meant(session.as_deref(), endpoint);
-                self.mesh.network().weather(|weather| {
-                    for who in meant {
-                        weather.lines[who].downstream = downstream_kib_s.map(|kib| kib * 1_024);
+                network.weather(|weather| {
+                    for (session, at) in scenario.meant(session.as_deref(), Some(endpoint)) {
+                        let line = &mut weather.lines[self.firsts[session] + at];
+                        line.downstream = downstream_kib_s.map(|kib| kib * 1_024);
                     }
-                });
+                })?;
             }
             Fault::Clock { .. } => bail!("real programs read the machine's clock"),
         }
@@ -301,7 +326,7 @@ impl<'h> Stage<'h> {
                         line.only = None;
                     }
                 }
-            });
+            })?;
         }
         Ok(())
     }
@@ -451,17 +476,6 @@ impl<'h> Stage<'h> {
             }
         }
         Ok(())
-    }
-
-    /// Whom a session's and an endpoint's name mean: their own, or that of a group.
-    fn meant(&self, session: Option<&str>, endpoint: &str) -> Vec<usize> {
-        let fits = |who: usize| {
-            let (session_group, endpoint_group, _, _) = &self.groups[who];
-            let (session_name, endpoint_name) = self.people.name(who).split_once('.').unwrap_or_default();
-            session.is_none_or(|wanted| wanted == session_group || wanted == session_name)
-                && (endpoint == endpoint_group || endpoint == endpoint_name)
-        };
-        (0..self.seats.len()).filter(|who| fits(*who)).collect()
     }
 }
 

@@ -20,10 +20,6 @@ use super::weather::{Party, Way};
 const READ_BYTES: usize = 16 * 1024;
 /// What may be under way on a line without a limit: a window of TCP as systems tune it by themselves.
 const WINDOW_BYTES: usize = 1024 * 1024;
-/// What may wait before a thin line: a quarter of a second, as its modem would hold it.
-const THIN_WINDOW: Duration = Duration::from_millis(250);
-/// And at least this, or nothing would flow.
-const THIN_WINDOW_BYTES_MIN: usize = 16 * 1024;
 /// Reads that wait to be written: more than a window of small ones never does.
 const SEGMENTS_MAX: usize = 1_024;
 /// A segment of TCP, of which a share is lost.
@@ -129,7 +125,7 @@ async fn take_in(
     world: watch::Receiver<Arc<World>>,
     mut dice: Dice,
 ) {
-    let way = || world.borrow().weather.way(a, b);
+    let way = || world.borrow().way(a, b);
     let mut clock = Clock::default();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -168,7 +164,7 @@ async fn give_out(
 ) -> Result<Ended, Reset> {
     while let Some(Segment { due, what }) = segments.recv().await {
         sleep_until(due).await;
-        if world.wait_for(|world| !world.weather.way(a, b).held).await.is_err() {
+        if world.wait_for(|world| !world.way(a, b).held).await.is_err() {
             return Err(Reset);
         }
         match what {
@@ -204,11 +200,7 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 
 /// What may be under way.
 fn room(way: &Way) -> usize {
-    let thin = |rate: u64| {
-        let bytes = u128::from(rate) * THIN_WINDOW.as_millis() / 1_000;
-        usize::try_from(bytes).unwrap_or(WINDOW_BYTES).clamp(THIN_WINDOW_BYTES_MIN, WINDOW_BYTES)
-    };
-    way.bytes_s.map_or(WINDOW_BYTES, thin)
+    way.window().unwrap_or(WINDOW_BYTES).min(WINDOW_BYTES)
 }
 
 /// When bytes are due: after the line, the distance, and whatever was before them.
@@ -221,7 +213,7 @@ struct Clock {
 impl Clock {
     fn due(&mut self, now: Instant, length: usize, way: &Way, dice: &mut Dice) -> Instant {
         let mut sent = now;
-        if let Some(rate) = way.bytes_s {
+        if let Some(rate) = way.bytes_s.filter(|_| way.paced) {
             let time = Duration::from_nanos((length as u64).saturating_mul(1_000_000_000) / rate.max(1));
             sent = self.line_free.map_or(now, |free| free.max(now)) + time;
             self.line_free = Some(sent);
@@ -265,7 +257,7 @@ mod tests {
     #[test]
     fn a_thin_line_takes_its_time_and_is_free_again() {
         let (mut clock, mut dice, now) = (Clock::default(), Dice(1), Instant::now());
-        let way = Way { delay: ms(40), bytes_s: Some(10_000), ..Way::default() };
+        let way = Way { delay: ms(40), bytes_s: Some(10_000), paced: true, ..Way::default() };
         assert_eq!(clock.due(now, 1_000, &way, &mut dice), now + ms(140));
         assert_eq!(clock.due(now, 1_000, &way, &mut dice), now + ms(240));
         assert_eq!(clock.due(now + ms(500), 1_000, &way, &mut dice), now + ms(640));
@@ -295,7 +287,7 @@ mod tests {
     #[test]
     fn a_thin_line_has_a_small_window() {
         assert_eq!(room(&Way::default()), WINDOW_BYTES);
-        assert_eq!(room(&Way { bytes_s: Some(32 * 1024), ..Way::default() }), THIN_WINDOW_BYTES_MIN);
+        assert_eq!(room(&Way { bytes_s: Some(32 * 1024), ..Way::default() }), 16 * 1024);
         assert_eq!(room(&Way { bytes_s: Some(1_000_000), ..Way::default() }), 250_000);
     }
 }

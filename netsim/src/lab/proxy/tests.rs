@@ -26,7 +26,7 @@ impl Stage {
         let mut weather = Weather::new(vec![vec![Duration::from_millis(60)]], 0);
         weather.regions = BTreeMap::from([(node(1), 0), (node(2), 0)]);
         change(&mut weather);
-        let network = Network::new(weather, 1).unwrap();
+        let network = Network::new(weather, 1, Ground::Loopback).unwrap();
         let front = network.front(node(2), Service::Trunk).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         network.introduce(std::process::id(), Party::Node(node(1)));
@@ -108,7 +108,7 @@ fn a_thin_line_brings_what_it_brings() {
 fn silence_holds_back_and_loses_nothing() {
     let stage = Stage::new(|_| {});
     let (mut near, mut far) = stage.connect();
-    stage.network.weather(|weather| weather.silence(&[node(1)], &[node(2)]));
+    stage.network.weather(|weather| weather.silence(&[node(1)], &[node(2)])).unwrap();
     near.write_all(b"held").unwrap();
     // The other way works meanwhile.
     far.write_all(b"heard").unwrap();
@@ -119,7 +119,7 @@ fn silence_holds_back_and_loses_nothing() {
     drop(near);
     assert!(far.read(&mut [0; 4]).is_err());
     far.set_read_timeout(Some(LONG)).unwrap();
-    stage.network.weather(Weather::heal);
+    stage.network.weather(Weather::heal).unwrap();
     assert_eq!(read(&mut far, 4), b"held");
     assert_eq!(far.read(&mut [0; 4]).unwrap(), 0);
 }
@@ -133,7 +133,7 @@ fn nobody_connects_through_silence() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(stage.listener.accept().is_err());
     stage.listener.set_nonblocking(false).unwrap();
-    stage.network.weather(Weather::heal);
+    stage.network.weather(Weather::heal).unwrap();
     let (mut far, _) = stage.listener.accept().unwrap();
     far.set_read_timeout(Some(LONG)).unwrap();
     assert_eq!(read(&mut far, 5), b"hello");
@@ -145,7 +145,7 @@ fn a_reset_is_heard_by_both() {
     let (mut near, mut far) = stage.connect();
     near.write_all(b"a").unwrap();
     read(&mut far, 1);
-    stage.network.weather(|weather| weather.reset(node(2), node(1)));
+    stage.network.weather(|weather| weather.reset(node(2), node(1))).unwrap();
     for stream in [&mut near, &mut far] {
         let error = stream.read(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use proto_spec::NodeNumber;
 
+/// What may wait before a thin line: a quarter of a second, as its modem would hold it.
+const THIN_WINDOW: Duration = Duration::from_millis(250);
+/// And at least this, or nothing would flow.
+const THIN_WINDOW_BYTES_MIN: usize = 16 * 1024;
+
 /// Who sends or receives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Party {
@@ -43,6 +48,16 @@ pub struct Way {
     pub loss_percent: u64,
     /// Bytes a second.
     pub bytes_s: Option<u64>,
+    /// Whether bytes wait for their turn at that rate.
+    pub paced: bool,
+}
+
+impl Way {
+    /// What may wait before a thin line, in bytes; `None` where it has no limit.
+    pub(super) fn window(&self) -> Option<usize> {
+        let bytes = u128::from(self.bytes_s?) * THIN_WINDOW.as_millis() / 1_000;
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX).max(THIN_WINDOW_BYTES_MIN))
+    }
 }
 
 /// Everything between everybody.
@@ -126,7 +141,10 @@ impl Weather {
                 let only = self.lines.get(line).and_then(|line| line.only.as_ref());
                 way.refused = only.is_some_and(|only| !only.contains(&node));
             }
-            (_, Party::Line(line)) => way.bytes_s = self.lines.get(line).and_then(|line| line.downstream),
+            (_, Party::Line(line)) => {
+                way.bytes_s = self.lines.get(line).and_then(|line| line.downstream);
+                way.paced = way.bytes_s.is_some();
+            }
             _ => {}
         }
         way
