@@ -9,7 +9,7 @@
 //!                 '----> report : table, JSON, exit code
 //! ```
 //!
-//! [`process`], [`ground`], [`proxy`], [`mesh`] and [`people`] are of use to other chores too: they know no scenario.
+//! [`ground`], [`proxy`], [`mesh`] and [`people`] are of use to other chores too: they know no scenario.
 
 // Real programs run in real time.
 #![allow(clippy::disallowed_methods)]
@@ -22,7 +22,6 @@ mod measure;
 pub mod mesh;
 pub mod people;
 mod play;
-pub mod process;
 pub mod programs;
 pub mod proxy;
 mod report;

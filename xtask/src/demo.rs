@@ -6,7 +6,6 @@
 
 pub(crate) mod canary;
 pub(crate) mod party;
-pub(crate) mod process;
 pub(crate) mod programs;
 mod report;
 
@@ -18,8 +17,8 @@ use anyhow::{Context, ensure};
 
 use canary::Canaries;
 use party::{Party, Person};
-use process::{Hub, Stopped};
 use report::{Report, Transfer};
+use sealcast_process::{Hub, Stopped};
 
 /// Size of each of the two files.
 const FILE_BYTES: u64 = 256 << 20;
@@ -51,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let folder =
         tempfile::Builder::new().prefix("sealcast-demo-").tempdir().context("no temporary folder")?;
-    process::check_space(folder.path(), SPACE_BYTES_MIN)?;
+    sealcast_process::check_space(folder.path(), SPACE_BYTES_MIN)?;
     let hub = Hub::new()?;
     let outcome = tell(arguments, &programs, folder.path(), &hub, started);
     match outcome {

@@ -17,9 +17,9 @@ use serde_json::Value;
 
 use crate::demo::canary::{self, Canaries};
 use crate::demo::party::{Node, Party, Person};
-use crate::demo::process::{Hub, Stopped, check_space};
 use crate::demo::programs::{self, Programs};
 use crate::demo::{FILE_STEP, STEP};
+use sealcast_process::{Hub, Stopped, check_space};
 
 /// Size of a file: long enough under way to be interrupted in a debug build, and no longer.
 const FILE_BYTES: u64 = 16 << 20;

@@ -7,11 +7,11 @@ use std::time::Instant;
 use anyhow::Context;
 
 use super::play::{self, Run};
-use super::process::{Hub, Stopped, check_space};
 use super::programs::Programs;
 use super::report::{Ran, Report};
 use super::soak;
 use crate::scenario::{LoadKind, Scenario};
+use sealcast_process::{Hub, Stopped, check_space};
 
 /// Runs of one command: more are a loop of the shell's.
 const REPEAT_MAX: u32 = 1_000;

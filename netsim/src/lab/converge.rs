@@ -9,7 +9,7 @@ use proto_spec::NodeNumber;
 use serde_json::Value;
 
 use super::mesh::Mesh;
-use super::process::{Happening, Hub, Process};
+use sealcast_process::{Happening, Hub, Process};
 
 /// From one round of questions to the next: the resolution of the figure.
 const ROUND: Duration = Duration::from_millis(250);

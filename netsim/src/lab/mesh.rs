@@ -21,9 +21,9 @@ use proto_spec::invite::{Invite, InviteNode};
 
 use super::config::{self, Common, Fronts, NodeSpec};
 use super::ground::{Addresses, Ground, Service};
-use super::process::{Hub, Process};
 use super::programs::Programs;
 use super::proxy::{Network, Party, Weather, listening};
+use sealcast_process::{Hub, Process};
 
 /// How long `relayctl` may take: it starts, reads keys, calls once.
 const CONTROL: Duration = Duration::from_secs(30);

@@ -12,8 +12,8 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::ground::{Addresses, Ground};
-use super::process::{Happening, Hub, Process};
 use super::programs::Programs;
+use sealcast_process::{Happening, Hub, Process};
 
 /// Endpoints of one driver: each costs it little, but one driver is one clock and one log.
 const DRIVER_ENDPOINTS: usize = 100;

@@ -16,9 +16,9 @@ use super::converge::Converging;
 use super::measure::{Gap, Lines};
 use super::mesh::{Crash, NodeState};
 use super::people::Told;
-use super::process::Hub;
 use super::programs::Programs;
 use crate::scenario::{Fault, LoadKind, Scenario};
+use sealcast_process::Hub;
 use stage::Stage;
 pub(super) use stage::playable;
 

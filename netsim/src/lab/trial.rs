@@ -7,9 +7,9 @@ use sealcast_mesh::config::{LINK_HOLD, LSA_GATHER, LSA_INTERVAL, SPF_DELAY, SPF_
 
 use super::measure::Delivery;
 use super::play::{self, Record, Run};
-use super::process::Hub;
 use super::programs::Programs;
 use crate::scenario::Scenario;
+use sealcast_process::Hub;
 
 /// What came of it.
 #[derive(Clone, Debug)]

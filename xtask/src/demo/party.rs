@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::process::{Hub, Process};
 use super::programs::Programs;
 use super::{STEP, program};
+use sealcast_process::{Hub, Process};
 
 /// A running `relayd dev`.
 pub(crate) struct Node<'a> {

@@ -42,9 +42,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "sealcast-broker",
             "sealcast-endpoint-core",
             "sealcast-mpsl",
+            "sealcast-process",
         ],
     ),
-    ("xtask", &["proto-spec", "sealcast-rpc", "sealcast-endpoint", "sealcast-mpsl", "netsim"]),
+    ("sealcast-process", &[]),
+    (
+        "xtask",
+        &["proto-spec", "sealcast-rpc", "sealcast-endpoint", "sealcast-mpsl", "netsim", "sealcast-process"],
+    ),
 ];
 
 /// Crates whose logic runs in the simulator as it is.

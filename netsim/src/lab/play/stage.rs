@@ -16,9 +16,9 @@ use crate::lab::converge::{Converging, Groups};
 use crate::lab::ground::Ground;
 use crate::lab::mesh::{ACCOUNT_SESSIONS, Mesh, MeshPlan, NodeState};
 use crate::lab::people::{At, DRIVERS_MAX, People, Told, drivers};
-use crate::lab::process::Hub;
 use crate::lab::proxy::{Line, Party, Weather};
 use crate::scenario::{EndpointPlan, Fault, LoadKind, Place, Scenario, Standby};
+use sealcast_process::Hub;
 
 /// Programs at once, on a machine that others use too.
 const PROGRAMS_MAX: usize = 20;
