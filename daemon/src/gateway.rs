@@ -26,7 +26,6 @@ mod outbox;
 mod status;
 mod tap;
 mod views;
-mod wire;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

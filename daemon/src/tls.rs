@@ -5,6 +5,7 @@
 
 pub mod mesh;
 mod metered;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 pub use metered::{HANDSHAKE_BYTES_MAX, Metered};
+pub(crate) use wire::{Received, Strides, Wire};
 
 /// A server's TLS stream after its handshake.
 pub type ServerStream = tokio_rustls::server::TlsStream<Metered>;

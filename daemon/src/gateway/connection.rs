@@ -1,7 +1,7 @@
 //! One attachment's task: reads, drives the core, carries out what it asks for, writes.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,14 +19,14 @@ use sealcast_attach::{
     Attachment, AttachmentId, DropReason, Forward, JoinRequest, Joined, Ledger, Output, RoomView, Traffic,
     fanout, verify,
 };
+use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use super::accept::AcceptPermit;
 use super::outbox::{Bell, Outbox, encode};
 use super::tap::TapDirection;
-use super::wire::{Received, Wire};
 use super::{Gateway, Handle, SOFTWARE};
-use crate::tls::ServerStream;
+use crate::tls::{EXPORTER_ATTACH, Received, ServerStream, Strides, Wire};
 
 /// Reads and batches of one turn; then others have theirs.
 const TURN_STRIDES: usize = 4;
@@ -51,6 +51,9 @@ enum Phase {
     },
     Done,
 }
+
+/// An endpoint's line is thinner than the machine: one TLS record may wait in the kernel.
+const STRIDES: Strides = Strides { read_bytes_max: 64 * 1024, unsent_bytes: 16 * 1024 };
 
 struct Inner {
     gateway: Arc<Gateway>,
@@ -96,8 +99,9 @@ impl Connection {
         let core = Attachment::new(Arc::clone(&gateway.limits), ledger, SOFTWARE, now);
         let id = gateway.registry.lock().allot();
         let timer = Box::pin(tokio::time::sleep_until(gateway.clock.instant(now.mono).into()));
+        let (socket, tls) = tls.into_inner();
         let inner = Box::new(Inner {
-            wire: Wire::new(tls),
+            wire: Wire::new(socket, tls.into(), STRIDES),
             core,
             id,
             outbox,
@@ -253,7 +257,7 @@ impl Inner {
             match output {
                 Output::Send(frame) => self.send(now, &frame),
                 Output::Verify(frame) => {
-                    let verdict = match self.wire.exporter() {
+                    let verdict = match self.wire.exporter(EXPORTER_ATTACH) {
                         Ok(exporter) => {
                             verify::check(&self.gateway.verifier.load(), &frame, &exporter, now.wall)
                         }
@@ -372,7 +376,10 @@ impl Inner {
                 }
                 return Ok(());
             }
-            self.wire.seal(&batch)?;
+            let slices: SmallVec<[IoSlice<'_>; 8]> =
+                batch.iter().map(|item| IoSlice::new(item.bytes())).collect();
+            self.wire.seal(&slices)?;
+            drop(slices);
             self.count(&batch);
             batch.clear();
         }
@@ -430,8 +437,7 @@ impl Inner {
                 );
             }
         }
-        let last: Batch = std::iter::once(Item::Own(Bytes::from(bytes))).collect();
-        if self.wire.seal(&last).is_err() {
+        if self.wire.seal(&[IoSlice::new(&bytes)]).is_err() {
             self.phase = Phase::Done;
             return;
         }

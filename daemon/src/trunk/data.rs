@@ -7,9 +7,9 @@
 //! Never reorders one class, never copies a packet, and reads on whatever waits to be written.
 
 mod queue;
-mod wire;
 
 use std::future::Future;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,16 +17,23 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use proto_spec::TrafficClass;
 use proto_spec::trunk::{TrunkRefusal, Unit, unit_length};
+use rustls::Connection;
 use sealcast_attach::{Ledger, Run};
 use smallvec::SmallVec;
+use tokio_rustls::TlsStream;
 
-use super::config::{TURN_STRIDES, WRITE_BATCH_BYTES};
+use super::config::{NOTSENT_LOWAT_BYTES, TURN_STRIDES, WRITE_BATCH_BYTES};
 use super::hub::{DataStream, Hub, Neighbor};
 use super::neighbor::End;
 use crate::metrics::TrunkDirection;
+use crate::tls::{Received, Strides, Wire};
 use queue::Batch;
 pub(super) use queue::DataQueue;
-use wire::{Received, Wire};
+
+/// A trunk carries what many endpoints send.
+const STRIDES: Strides = Strides { read_bytes_max: 128 * 1024, unsent_bytes: NOTSENT_LOWAT_BYTES };
+/// Slices of a batch that need no allocation: a head and a run for each of the smallest runs that senders make.
+const SLICES_INLINE: usize = 128;
 
 /// Carries packets both ways until the connection ends; says why it did.
 pub(super) fn carry(
@@ -34,10 +41,20 @@ pub(super) fn carry(
     neighbor: Arc<Neighbor>,
     stream: DataStream,
 ) -> impl Future<Output = End> + Send {
+    let (socket, tls) = match stream {
+        TlsStream::Client(stream) => {
+            let (socket, tls) = stream.into_inner();
+            (socket, Connection::Client(tls))
+        }
+        TlsStream::Server(stream) => {
+            let (socket, tls) = stream.into_inner();
+            (socket, Connection::Server(tls))
+        }
+    };
     // What other nodes' endpoints sent counts in this node's memory; nobody here waits for credit of it.
     let ledger = Ledger::new(&hub.limits, Arc::clone(&hub.memory), Box::new(|| {}));
     Carrier {
-        wire: Wire::new(stream),
+        wire: Wire::new(socket, tls, STRIDES),
         hub,
         neighbor,
         ledger,
@@ -136,8 +153,10 @@ impl Carrier {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let broken = |error: std::io::Error| End::Broken(error.to_string());
+        // What left is counted as it is sealed.
+        let mut left = 0;
         for _ in 0..TURN_STRIDES {
-            match self.wire.poll_flush(cx) {
+            match self.wire.poll_flush(cx, &mut left) {
                 Poll::Pending => {
                     self.neighbor.data.settle();
                     return Ok(());
@@ -148,7 +167,10 @@ impl Carrier {
             if self.batch.is_empty() {
                 return Ok(());
             }
-            self.wire.seal(&self.batch).map_err(broken)?;
+            let slices: SmallVec<[IoSlice<'_>; SLICES_INLINE]> =
+                self.batch.slices().map(IoSlice::new).collect();
+            self.wire.seal(&slices).map_err(broken)?;
+            drop(slices);
             let mut sums = Sums::default();
             for run in self.batch.runs() {
                 sums.add(run.class(), run.frames(), run.bytes().len());
