@@ -233,8 +233,8 @@ impl Node {
         self.tell(session);
     }
 
-    /// Says that an attachment is known everywhere, once it is \[MBR-10\]: a home has acknowledged, and so has every
-    /// live node with an active member that this node or any that acknowledged knows of.
+    /// Says that an attachment is known everywhere, once it is \[MBR-10\]: another home has acknowledged, and so has
+    /// every live node with an active member that this node or any that acknowledged knows of.
     pub(super) fn check_ready(&mut self, session: SessionId) {
         let me = self.identity.node;
         let Some(held) = self.sessions.sessions.get(&session) else { return };
@@ -243,8 +243,9 @@ impl Node {
             held.held.iter().filter(|(_, held)| held.body().has_active()).map(|(node, _)| *node).collect();
         members.extend(own.told.values().flat_map(|told| told.known.iter().copied()));
         members.retain(|node| *node != me && self.roster.contains(node));
-        let live_homes: Vec<NodeNumber> =
-            held.homes.nodes().filter(|home| self.roster.contains(home)).collect();
+        // Where this node is a home itself, the other one may know of somebody whose word is still on its way here.
+        let other_homes: Vec<NodeNumber> =
+            held.homes.nodes().filter(|home| *home != me && self.roster.contains(home)).collect();
         let done: Vec<(SenderNumber, AttachSeq)> = own
             .waits
             .iter()
@@ -256,7 +257,7 @@ impl Node {
                         .and_then(|told| told.acknowledged)
                         .is_some_and(|known| known >= version)
                 };
-                let home = live_homes.iter().any(|home| *home == me || knows(home)) || live_homes.is_empty();
+                let home = other_homes.iter().any(knows) || other_homes.is_empty();
                 home && members.iter().all(knows)
             })
             .map(|wait| (wait.number, wait.attach_seq))

@@ -58,6 +58,30 @@ fn ready_means_known_everywhere() {
     }
 }
 
+/// [MBR-10]: two that attach one after the other at the session's own homes reach each other once both are ready.
+#[test]
+fn a_home_is_not_ready_by_its_own_word() {
+    for seed in 430..450 {
+        let mut world = World::started(Plan { latency_us: (500, 120_000), ..Plan::new(seed, 7) });
+        let id = session((seed - 420) as u8);
+        let homes: Vec<_> = homes(id, &candidates(7)).nodes().collect();
+        for (at, home) in (1..).zip(&homes) {
+            world.attach(*home, id, entry(at, MemberKind::Active, 1), true);
+            while world.host(home.value()).ready.is_empty() {
+                world.run_for(Duration::from_millis(1));
+                assert!(
+                    world.now.since(world.changed_at) < Duration::from_secs(3),
+                    "seed {seed}: never ready"
+                );
+            }
+        }
+        for (here, there) in [(homes[0], homes[1]), (homes[1], homes[0])] {
+            let egress = &world.host(here.value()).views[&id].egress;
+            assert_eq!(*egress, [there], "seed {seed}: {here} does not know");
+        }
+    }
+}
+
 /// [MBR-8]: standbys and guests are known, and in no egress set.
 #[test]
 fn standbys_and_guests_are_in_no_egress_set() {
