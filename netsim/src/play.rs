@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::check::delivery::at_percent;
 use crate::check::{Allow, Property, Violation};
+use crate::people::Person;
 use crate::scenario::{Fault, Scenario};
 use crate::sim::{Bug, Plan, World};
 
@@ -205,18 +206,23 @@ impl<'a> Player<'a> {
         self.world.populate(self.scenario);
         let most = self.scenario.sessions.iter().map(|session| session.endpoints.len()).max().unwrap_or(0);
         let end = self.world.now + JOINING_MAX * most.max(1) as u32;
+        // A line is for those whom its sender knows as members when it seals it (CHN-8): not for a member of whose epoch
+        // the sender has not heard yet.
+        let sizes: Vec<usize> =
+            self.scenario.sessions.iter().map(|session| session.endpoints.len()).collect();
+        let is_in = |person: &Person| person.member && person.roster == sizes[person.session];
         while self.world.now < end {
-            if self.world.people.persons.iter().all(|person| person.member) && self.world.observe() {
+            if self.world.people.persons.iter().all(is_in) && self.world.observe() {
                 return true;
             }
             self.world.run_for(LOOK);
         }
-        let missing = self.world.people.persons.iter().filter(|person| !person.member);
+        let missing = self.world.people.persons.iter().filter(|person| !is_in(person));
         let names: Vec<String> = missing.take(5).map(|person| person.name.clone()).collect();
         if names.is_empty() && self.scenario.sessions.is_empty() {
             return true;
         }
-        let what = format!("not everybody became a member, among them {}", names.join(", "));
+        let what = format!("not everybody became a member and known to all, among them {}", names.join(", "));
         self.world.violated(Property::Convergence, what);
         false
     }

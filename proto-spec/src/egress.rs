@@ -10,8 +10,9 @@ use crate::id::{NodeNumber, SessionId};
 
 /// Nodes that one packet may be for \[EGR-2\]: a session of 50 members and its standbys fits with room.
 pub const EGRESS_NODES_MAX: usize = 64;
-/// Hops of a packet at most \[EGR-3\]: the overlay's diameter is 6 at a thousand nodes.
-pub const HOP_LIMIT: u8 = 8;
+/// Hops of a packet at most \[EGR-3\]: twice what the cheapest way takes in a mesh of a thousand nodes, whatever its links
+/// cost. It ends what circles while nodes do not agree, and nothing else.
+pub const HOP_LIMIT: u8 = 32;
 /// The longest header.
 pub const TRUNK_HEADER_LENGTH_MAX: usize = 1 + 2 + 1 + 2 * EGRESS_NODES_MAX + 16;
 

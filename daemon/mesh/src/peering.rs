@@ -230,7 +230,11 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use proto_spec::egress::HOP_LIMIT;
+    use proto_spec::lsa::LsaLink;
+
     use super::*;
+    use crate::spf::{Vertex, routes};
 
     fn node(number: u16) -> NodeNumber {
         NodeNumber::new(number).unwrap()
@@ -287,5 +291,41 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), usize::from(count) - 2);
+    }
+
+    /// \[EGR-3\]: where costs differ much and near is no region, the cheapest way has many more hops than the shortest; it
+    /// stays well within the hop limit.
+    #[test]
+    fn the_cheapest_ways_are_within_the_hop_limit() {
+        let (count, links_max) = (1_000u16, 8);
+        let alike = |me: u16| -> Vec<Candidate> {
+            candidates(count, me)
+                .into_iter()
+                .map(|candidate| Candidate { same_region: true, distance: u32::MAX, ..candidate })
+                .collect()
+        };
+        let mut links: Vec<BTreeSet<NodeNumber>> =
+            (1..=count).map(|me| wanted(node(me), &alike(me), links_max)).collect();
+        for me in 1..=count {
+            for other in links[usize::from(me) - 1].clone() {
+                links[usize::from(other.value()) - 1].insert(node(me));
+            }
+        }
+        // Round trips of 1 to 80 ms.
+        let cost = |a: NodeNumber, b: NodeNumber| 10 + (mix(pair(a, b)) % 790) as u16;
+        let links: Vec<Vec<LsaLink>> = links
+            .iter()
+            .zip(1..)
+            .map(|(links, me)| {
+                let link =
+                    |neighbor: &NodeNumber| LsaLink { neighbor: *neighbor, cost: cost(node(me), *neighbor) };
+                links.iter().map(link).collect()
+            })
+            .collect();
+        let vertices: Vec<Vertex<'_>> =
+            links.iter().zip(1..).map(|(links, me)| Vertex { node: node(me), avoid: false, links }).collect();
+        let all = (1..=count).step_by(125).map(|me| routes(node(me), &vertices));
+        let longest = all.flat_map(|routes| routes.iter().map(|route| route.hops).max()).max().unwrap();
+        assert!((9..=HOP_LIMIT * 3 / 4).contains(&longest), "{longest}");
     }
 }

@@ -36,7 +36,7 @@ impl World {
         let last = self.checkers.observed.replace(seen);
         let settled = last.is_some_and(|last| {
             let waited = self.now.since(last.at) >= SPF_DELAY + SPF_HOLD;
-            let quiet = self.checkers.routes_changed_at <= last.at && self.changed_at <= last.at;
+            let quiet = self.unchanged_since(last.at);
             last.agree && agree && waited && quiet && last.fingerprint == seen.fingerprint
         });
         if !agree {
@@ -61,9 +61,13 @@ impl World {
 
     /// Whether all have agreed since before `sent_at`, and nothing has changed to this moment.
     pub(crate) fn calm(&self, sent_at: Timestamp) -> bool {
-        self.checkers.calm_since.is_some_and(|since| {
-            since <= sent_at && self.changed_at <= since && self.checkers.routes_changed_at <= since
-        })
+        self.checkers.calm_since.is_some_and(|since| since <= sent_at && self.unchanged_since(since))
+    }
+
+    /// Whether nothing has changed since a look at the mesh. Something may change at the very instant of a look, after
+    /// it: that is a change.
+    fn unchanged_since(&self, look: Timestamp) -> bool {
+        self.changed_at < look && self.checkers.routes_changed_at < look
     }
 
     /// Nodes that are joined by trunks, each group by itself.

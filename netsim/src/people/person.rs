@@ -80,6 +80,8 @@ pub struct Person {
     pub member: bool,
     /// Whether it has ever been one.
     pub joined: bool,
+    /// How many members its session has by the newest roster that it knows, itself among them.
+    pub roster: usize,
     /// Where it is active, as far as it knows.
     pub stay: Option<Stay>,
     /// How it ended, if it did.
@@ -130,6 +132,7 @@ impl World {
                     part,
                     member: false,
                     joined: false,
+                    roster: 0,
                     stay: None,
                     over: None,
                     refused: 0,
@@ -624,6 +627,7 @@ impl World {
                     self.invite_next(who);
                 }
             }
+            Told::Members { members } => self.people.persons[who].roster = members.len(),
             Told::Code { code, .. } => {
                 let session = self.people.persons[who].session;
                 self.schedule(USER_TAKES, Event::People(PeopleEvent::Typed { session, code }));

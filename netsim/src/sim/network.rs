@@ -9,6 +9,7 @@ use std::time::Duration;
 use proto_spec::{NodeNumber, Timestamp};
 
 use super::random::{Random, mix};
+use super::trunks::DETECTION;
 
 /// Least time that a lost segment costs: the first retransmission timeout of common systems.
 const RETRANSMISSION_MIN: Duration = Duration::from_millis(200);
@@ -128,18 +129,19 @@ impl Network {
         self.delay.clear();
     }
 
-    /// How long one message between two nodes takes, as things are.
-    pub fn transit(&mut self, from: NodeNumber, to: NodeNumber) -> Duration {
+    /// How long one message between two nodes takes, as things are; `None` if it is lost so often that the listener has
+    /// given the connection up by then: whatever is sent behind it waits for it.
+    pub fn transit(&mut self, from: NodeNumber, to: NodeNumber) -> Option<Duration> {
         let key = pair(from, to);
         let way = self.latency(from, to) + self.delay.get(&key).copied().unwrap_or_default();
         let loss = self.loss.get(&key).copied().unwrap_or(0);
-        let mut takes = self.jittered(way);
-        let mut timeout = RETRANSMISSION_MIN.max(way * 2);
-        while loss > 0 && self.random.percent(loss) {
-            takes += timeout;
+        let takes = self.jittered(way);
+        let (mut late, mut timeout) = (Duration::ZERO, RETRANSMISSION_MIN.max(way * 2));
+        while loss > 0 && late <= DETECTION && self.random.percent(loss) {
+            late += timeout;
             timeout *= 2;
         }
-        takes
+        (late <= DETECTION).then_some(takes + late)
     }
 
     /// How long one message takes whose way is so long.
@@ -203,11 +205,13 @@ mod tests {
         network.place(node(2), 0);
         network.set_muted(node(1), node(2), true);
         assert!(!network.hears(node(1), node(2)) && network.hears(node(2), node(1)));
-        assert_eq!(network.transit(node(1), node(2)), Duration::from_millis(5));
+        assert_eq!(network.transit(node(1), node(2)), Some(Duration::from_millis(5)));
         network.set_loss(node(2), node(1), 50);
-        let slowest = (0..100).map(|_| network.transit(node(1), node(2))).max().unwrap();
-        assert!(slowest >= Duration::from_millis(205));
+        let transits: Vec<_> = (0..100).map(|_| network.transit(node(1), node(2))).collect();
+        let slowest = transits.iter().flatten().max().unwrap();
+        assert!((Duration::from_millis(205)..DETECTION).contains(slowest));
+        assert!(transits.contains(&None), "some are lost again and again until the listener gives up");
         network.clear_lines();
-        assert_eq!(network.transit(node(1), node(2)), Duration::from_millis(5));
+        assert_eq!(network.transit(node(1), node(2)), Some(Duration::from_millis(5)));
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  dial ──5 ways──► up ──┬─ reset, killed process ──► the other end knows after one way
 //!                        ├─ silence of one direction ─► its listener gives up after DETECTION and resets
+//!                        ├─ a segment lost too often ─► the same: all that is said behind it waits for it
 //!                        └─ silence of both ──────────► each end gives up by itself
 //! ```
 //! The ends of a trunk know of its death at different times; until then what they say is held back or lost.
@@ -239,14 +240,17 @@ impl World {
     /// Puts something on the connection between two nodes, if there is one that the speaker takes for alive.
     pub(super) fn say(&mut self, from: NodeNumber, to: NodeNumber, bytes: usize, event: Event) {
         let transit = self.network.transit(from, to);
+        if transit.is_none() {
+            self.fall_silent(from, to);
+        }
         let (now, speaker) = (self.now, end(from, to));
         let Some(trunk) = self.trunks.get_mut(&pair(from, to)) else { return };
         if !trunk.up[speaker] {
             return;
         }
-        if trunk.quiet[speaker].is_some() {
+        let Some(transit) = transit.filter(|_| trunk.quiet[speaker].is_none()) else {
             return trunk.held[speaker].push(event);
-        }
+        };
         let at = trunk.lanes[speaker].send(now, bytes, Some(TRUNK_BYTES_PER_S), transit);
         self.schedule_at(at, event);
     }
@@ -264,9 +268,11 @@ impl World {
 
     pub(super) fn measure(&mut self, at: NodeNumber, peer: NodeNumber, trunk: u64) {
         if self.listens(at, peer, trunk) {
-            if self.trunks[&pair(at, peer)].is_whole() {
-                let rtt = self.network.transit(at, peer) + self.network.transit(peer, at);
-                self.input(at, Input::LinkRtt { peer, rtt_us: rtt.as_micros() as u32 });
+            if self.trunks[&pair(at, peer)].is_whole()
+                && let Some(there) = self.network.transit(at, peer)
+                && let Some(back) = self.network.transit(peer, at)
+            {
+                self.input(at, Input::LinkRtt { peer, rtt_us: (there + back).as_micros() as u32 });
             }
             self.schedule(RTT_INTERVAL, Event::Rtt { at, peer, trunk });
         }

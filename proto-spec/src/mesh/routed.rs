@@ -357,7 +357,7 @@ mod tests {
     fn hop_limits_are_checked() {
         let mut bytes = routed(RoutedMessage::Load(LoadReport::default())).to_bytes();
         assert!(MeshMessage::from_bytes(&bytes).is_ok());
-        bytes[5] = 9;
+        bytes[5] = crate::egress::HOP_LIMIT + 1;
         assert!(MeshMessage::from_bytes(&bytes).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What other nodes say of a session: the newest of each node wins, and goes only for a reason \[MBR-7\].
 
-use proto_spec::membership::Membership;
+use proto_spec::membership::{Membership, MembershipVersion};
 use proto_spec::mesh::{MembershipAck, RoutedMessage, SESSION_NODES_MAX, SessionDigest};
 use proto_spec::{NodeNumber, SessionId};
 
@@ -43,8 +43,7 @@ impl Node {
         let Some(signer) = self.lsdb.signer(node).copied().filter(|_| !full) else {
             return self.counters.memberships_refused += 1;
         };
-        if self.lsdb.get(node).is_some_and(|lsa| lsa.body.version.incarnation > version.incarnation) {
-            // Its process is no more.
+        if self.is_outlived(node, version) {
             return self.counters.memberships_stale += 1;
         }
         if !self.sessions.verifying.insert((session, node, version)) {
@@ -69,6 +68,10 @@ impl Node {
             (membership.body.session, membership.body.node, membership.body.version);
         if self.sessions.len() >= SESSIONS_MAX && !self.sessions.sessions.contains_key(&session) {
             return self.counters.memberships_refused += 1;
+        }
+        // Its node may have restarted, or been revoked, while it was checked.
+        if self.is_outlived(node, version) || self.lsdb.get(node).is_none() {
+            return self.counters.memberships_stale += 1;
         }
         self.ensure_session(session);
         let in_reach = self.roster.contains(&node);
@@ -106,6 +109,11 @@ impl Node {
         }
         self.publish_session(session);
         self.check_ready(session);
+    }
+
+    /// Whether a membership is of a process of its node that is no more \[MBR-4\].
+    fn is_outlived(&self, node: NodeNumber, version: MembershipVersion) -> bool {
+        self.lsdb.get(node).is_some_and(|lsa| lsa.body.version.incarnation > version.incarnation)
     }
 
     /// A node has restarted: what its earlier process said is over.

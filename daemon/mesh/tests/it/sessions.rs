@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use proto_spec::lsa::LsaVersion;
 use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipVersion};
 use proto_spec::mesh::{LoadReport, MeshMessage, Routed, RoutedMessage};
 use proto_spec::tombstone::{Tombstone, TombstoneBody};
 use proto_spec::{AttachSeq, SenderNumber, SessionId, WallTime, Wire};
 use sealcast_mesh::home::{HomeCandidate, homes};
-use sealcast_mesh::{Input, Wired};
+use sealcast_mesh::{Input, Node, Output, Verdict, Wired};
 
 use crate::world::{Plan, World, crypto, entry, node, session};
 
@@ -241,6 +242,46 @@ fn a_restarted_node_carries_nothing() {
     world.run_for(Duration::from_secs(45));
     assert_eq!(world.disagreement(), None);
     assert_eq!(world.host(1).views[&session(1)].egress, [node(2)]);
+}
+
+/// [MBR-4]: while a membership is checked its node may restart: it is of a process that is no more then.
+#[test]
+fn a_restart_outlives_what_is_being_checked() {
+    let mut world = World::started(Plan::new(70, 3));
+    world.attach(node(1), session(1), entry(1, MemberKind::Active, 1), false);
+    world.settle();
+    let identity = world.host(2).identity.clone();
+    let now = world.now_of(node(1));
+    let asks = |core: &mut Node, message: MeshMessage| {
+        core.handle(now, Input::Message { from: node(2), bytes: message.to_bytes() });
+        let mut outputs = std::iter::from_fn(|| core.poll_output());
+        let asked = outputs.find_map(|output| match output {
+            Output::Verify { request, .. } => Some(request),
+            _ => None,
+        });
+        asked.expect("it is worth a check")
+    };
+    let mut lsa = world.node(1).lsa(node(2)).unwrap().clone();
+    let incarnation = lsa.body.version.incarnation;
+    let version = MembershipVersion { incarnation, sequence: 99 };
+    let entries = vec![entry(2, MemberKind::Active, 1)];
+    let body = MembershipBody { session: session(1), node: node(2), version, entries };
+    let memberships = vec![Membership { body, signature: [0; 64] }];
+    let message = RoutedMessage::Memberships { acknowledge: false, memberships };
+    let routed = Routed { source: node(2), destination: node(1), hop_limit: 1, message };
+    lsa.body.version = LsaVersion { incarnation: incarnation + 1, sequence: 1, instance: 7 };
+
+    for restarts in [false, true] {
+        let mut core = world.node(1).clone();
+        let membership = asks(&mut core, MeshMessage::Routed(routed.clone()));
+        if restarts {
+            let request = asks(&mut core, MeshMessage::Lsa(lsa.clone()));
+            let verdict = Verdict::Signer(crypto::signer(&identity));
+            core.handle(now, Input::Verdict { request, verdict });
+        }
+        core.handle(now, Input::Verdict { request: membership, verdict: Verdict::Valid });
+        assert_eq!(core.session(session(1)).unwrap().members.is_empty(), restarts);
+    }
 }
 
 /// Property 5: a node's death changes no other node's membership.

@@ -136,7 +136,8 @@ async fn a_session_over_three_nodes() {
         .iter()
         .map(|(from, to, header)| (from.value(), to.value(), header.hop_limit, header.egress.nodes().len()))
         .collect();
-    assert_eq!(pushed, [(1, 2, 7, 1), (1, 3, 7, 1), (2, 3, 7, 1)]);
+    let left = proto_spec::egress::HOP_LIMIT - 1;
+    assert_eq!(pushed, [(1, 2, left, 1), (1, 3, left, 1), (2, 3, left, 1)]);
     assert_eq!(mesh.nodes[0].overlay.nodes_of(mesh.nodes[0].session), [node(1), node(2), node(3)]);
 
     // Whoever leaves is gone everywhere, and nothing is sent where nobody is.
