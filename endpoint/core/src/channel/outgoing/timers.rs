@@ -219,7 +219,7 @@ impl Outgoing {
         }
         let path = paths.path(member, self.usage.class());
         let delay = path.loss_delay();
-        let patience = path.probe_delay(0);
+        let patience = path.repair_delay();
         let highest_end = progress.highest_end();
         let mut loss_at: Option<Timestamp> = None;
         for sequence in gaps.into_iter().flat_map(|(start, end)| start..end) {
