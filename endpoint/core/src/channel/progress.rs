@@ -38,6 +38,9 @@ pub(super) struct Progress {
     pub(super) sign_at: Timestamp,
     /// Probes without news.
     pub(super) in_vain: u32,
+    /// Probes in vain before the newest record that arrived without having been repeated: until one does, nobody knows
+    /// that records take less than the waits for them, as in RFC 6298 section 5.
+    pub(super) backed_off: u32,
     /// The open probe: its token, and the channel's next sequence when it was made.
     probe: Option<(u32, u64)>,
     /// When something is to be repeated because of a hint \[CHN-13\].
@@ -81,6 +84,7 @@ impl Progress {
             loss_at: None,
             sign_at: now,
             in_vain: 0,
+            backed_off: 0,
             probe: None,
             repeat_at: None,
             repeated_at: Timestamp::ZERO,
