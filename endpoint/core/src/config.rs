@@ -17,8 +17,9 @@ pub const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between attempts: a node that is back is found within this.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(8);
-/// Longest pause between attempts to make a standby again: nobody waits for it.
-pub const STANDBY_BACK_OFF_MAX: Duration = Duration::from_secs(15);
+/// Longest pause between attempts to make a standby again: without one the next loss is an interruption, so a node that is
+/// back is found within this; a random half of it keeps a node's endpoints apart.
+pub const STANDBY_BACK_OFF_MAX: Duration = Duration::from_secs(3);
 /// Longest pause between attempts while the node before goes out of service.
 pub const MOVE_BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// An accepted attachment that was lost sooner counts as a failed attempt: longer than a node needs to think better of
@@ -26,6 +27,9 @@ pub const MOVE_BACK_OFF_MAX: Duration = Duration::from_secs(1);
 pub const LASTING_MIN: Duration = Duration::from_secs(5);
 /// A node that refuses for now is left out for at least this long while others are known: long enough to reach them.
 pub const SHUN_MIN: Duration = Duration::from_secs(5);
+/// A node whose attachment was lost is left out for this long while others are free: longer than reaching one of them
+/// takes, short enough that it is asked soon if they are dead as well.
+pub const LOST_SHUN: Duration = Duration::from_secs(2);
 /// No node is left out for longer, whatever it asked for: a mesh changes.
 pub const SHUN_MAX: Duration = Duration::from_secs(10 * 60);
 /// A node that said to move is asked for a standby again after this at the latest: it may be back, and a mesh of two has

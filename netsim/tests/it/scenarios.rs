@@ -44,6 +44,12 @@ fn slow_receiver() {
     assert_eq!(figure(&held("slow-receiver"), "files_done"), 3);
 }
 
+/// \[CHN-10\]: however slow, a line that moves gets the whole file.
+#[test]
+fn crawling_receiver() {
+    assert_eq!(figure(&held("crawling-receiver"), "files_done"), 3);
+}
+
 #[test]
 fn transit_dies() {
     held("transit-dies");

@@ -239,6 +239,7 @@ impl Outgoing {
         let newest = news.highest.and_then(|highest| self.sent.get((highest - base) as usize));
         if let Some(record) = newest.filter(|record| !record.repaired) {
             path.sample(now.since(record.sent_at), Duration::from_micros(u64::from(ack.delay_us)));
+            progress.backed_off = 0;
         }
         path.arrived(news.cost);
         if let Some(below) = news.lost_below {
@@ -249,7 +250,8 @@ impl Outgoing {
         if let Some(progress) = self.receivers.get_mut(&member) {
             progress.behind_since(now, self.cost);
             // It says where it stands without being asked: its way was renewed, and what was tried before was in vain.
-            if !news.changed && ack.token == 0 && progress.is_asked() {
+            // While repetitions are what arrives, it speaks of those.
+            if !news.changed && ack.token == 0 && progress.is_asked() && progress.backed_off == 0 {
                 self.hinted(now, member);
             }
         }

@@ -82,6 +82,12 @@ impl Path {
         (once * (1 << in_vain.min(8))).min(PROBE_INTERVAL_MAX)
     }
 
+    /// How long a repair may take before it counts as lost itself. It waits behind all that was sent before, and that may
+    /// have doubled since the newest sample: a line that is measured to be slow is given the time, without a bound.
+    pub(super) fn repair_delay(&self) -> Duration {
+        self.probe_delay(0).max(self.latest * 2)
+    }
+
     /// A record was sent.
     pub(super) const fn sent(&mut self, cost: u64) {
         self.flight += cost;
@@ -202,5 +208,15 @@ mod tests {
         assert_eq!(path.probe_delay(30), PROBE_INTERVAL_MAX);
         path.sample(Duration::from_millis(1), Duration::from_secs(9));
         assert_eq!(path.latest, Duration::ZERO);
+    }
+
+    /// \[CHN-7\]: a repair through a deep queue is waited for, until something arrives that was fast.
+    #[test]
+    fn repairs_are_waited_for_as_long_as_records_take() {
+        let mut path = Path::new(TrafficClass::Bulk);
+        path.sample(Duration::from_secs(20), Duration::ZERO);
+        assert_eq!(path.repair_delay(), Duration::from_secs(40));
+        path.sample(Duration::from_millis(40), Duration::ZERO);
+        assert!(path.repair_delay() <= PROBE_INTERVAL_MAX);
     }
 }

@@ -38,6 +38,9 @@ pub(super) struct Progress {
     pub(super) sign_at: Timestamp,
     /// Probes without news.
     pub(super) in_vain: u32,
+    /// Probes in vain before the newest record that arrived without having been repeated: until one does, nobody knows
+    /// that records take less than the waits for them, as in RFC 6298 section 5.
+    pub(super) backed_off: u32,
     /// The open probe: its token, and the channel's next sequence when it was made.
     probe: Option<(u32, u64)>,
     /// When something is to be repeated because of a hint \[CHN-13\].
@@ -49,7 +52,9 @@ pub(super) struct Progress {
     /// Since when the way to the member is what it is.
     pub(super) way_at: Timestamp,
     goal_cost: u64,
-    /// Since when the member has not digested what was on its way to it then, as far as is known.
+    /// The records that arrived and the costs that were granted when `goal_at` was set.
+    goal_reached: (u64, u64),
+    /// Since when the member has neither come further nor digested what was on its way to it then, as far as is known.
     pub(super) goal_at: Timestamp,
 }
 
@@ -79,12 +84,14 @@ impl Progress {
             loss_at: None,
             sign_at: now,
             in_vain: 0,
+            backed_off: 0,
             probe: None,
             repeat_at: None,
             repeated_at: Timestamp::ZERO,
             quiet_since: now,
             way_at: now,
             goal_cost: cost,
+            goal_reached: (next, cost + WINDOW_INITIAL),
             goal_at: now,
         }
     }
@@ -213,13 +220,22 @@ impl Progress {
         self.arrived_cost.min(self.granted_cost.saturating_sub(self.window_widest))
     }
 
-    /// Since when the member has not digested what was on its way to it then \[CHN-10\].
+    /// Since when the member has neither come further nor digested what was on its way to it then \[CHN-10\].
     pub(super) fn behind_since(&mut self, now: Timestamp, channel_cost: u64) -> Timestamp {
-        if self.digested() >= self.goal_cost {
+        let (arrived, granted) = self.goal_reached;
+        // Never backwards: who takes back what it acknowledged does not come further by acknowledging it again.
+        let reached = (arrived.max(self.arrived()), granted.max(self.granted_cost));
+        if reached != self.goal_reached || self.digested() >= self.goal_cost {
+            self.goal_reached = reached;
             self.goal_cost = channel_cost;
             self.goal_at = now;
         }
         self.goal_at
+    }
+
+    /// How many records have arrived, those beyond gaps included: a gap may take longer to close than all else.
+    fn arrived(&self) -> u64 {
+        self.next + self.ranges.iter().map(|(start, end)| end - start).sum::<u64>()
     }
 }
 
@@ -298,6 +314,22 @@ mod tests {
         assert_eq!(news.and_then(|news| news.lost_below), Some(20));
         let news = member.acknowledged(at(1), &answer, 30, |sequence| sequence * 100);
         assert_eq!(news.and_then(|news| news.lost_below), None);
+    }
+
+    /// \[CHN-10\]: each record that arrives is progress, behind a gap too; the same one again is none.
+    #[test]
+    fn who_comes_further_is_not_behind() {
+        let mut member = progress();
+        let cost_before = |sequence: u64| sequence * 100;
+        assert_eq!(member.behind_since(at(0), 3_000), at(0));
+        for (time, ranges) in [(10_000, [(1, 1)]), (20_000, [(1, 2)])] {
+            member.acknowledged(at(time), &ack(10, &ranges), 30, cost_before);
+            assert_eq!(member.behind_since(at(time), 3_000), at(time));
+        }
+        for (time, ranges) in [(30_000, [(1, 1)]), (40_000, [(1, 2)])] {
+            member.acknowledged(at(time), &ack(10, &ranges), 30, cost_before);
+            assert_eq!(member.behind_since(at(time), 3_000), at(20_000));
+        }
     }
 
     #[test]

@@ -337,7 +337,11 @@ impl Link {
     /// The standby or successor is lost; `at_once`: others are tried without a pause.
     pub(super) fn other_lost(&mut self, now: Now, rng: &mut ChaCha20Rng, pause_min: Duration, at_once: bool) {
         self.suspicions.drop();
-        let lasted = self.other.take().and_then(|line| line.accepted_at);
+        let lost = self.other.take();
+        if let Some(line) = &lost {
+            self.nodes.lost(now.mono, &line.node, self.active.as_ref().map(|active| &active.node));
+        }
+        let lasted = lost.and_then(|line| line.accepted_at);
         if lasted.is_some_and(|at| now.mono.since(at) >= LASTING_MIN) {
             self.spare.succeeded();
         }
@@ -427,7 +431,7 @@ impl Link {
         for (header, packet) in lost.client.take_waiting() {
             line.client.send(header, packet);
         }
-        self.nodes.shun(now.mono, &lost.node, Duration::ZERO);
+        self.nodes.lost(now.mono, &lost.node, Some(&line.node));
         let moved = self.moving_until.take().is_some();
         self.fail_over = Some(FailOver { since, deadline: now.mono + READY_MAX, moved });
         self.took_over(line);

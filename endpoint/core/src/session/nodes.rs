@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proto_spec::Timestamp;
 
-use crate::config::{ADDRESSES_MAX, NODES_MAX, SHUN_MAX, SHUN_MIN};
+use crate::config::{ADDRESSES_MAX, LOST_SHUN, NODES_MAX, SHUN_MAX, SHUN_MIN};
 
 /// A node as it was reached: the address that led there, and a hash of the certificate that it showed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,9 +81,20 @@ impl Nodes {
         }
     }
 
-    /// A node is left out for a while: it refused, goes out of service, or died.
+    /// A node is left out for a while: it refused, or goes out of service.
     pub(super) fn shun(&mut self, now: Timestamp, node: &Reached, time: Duration) {
-        let until = now + time.clamp(SHUN_MIN, SHUN_MAX);
+        self.leave_out(node, now + time.clamp(SHUN_MIN, SHUN_MAX));
+    }
+
+    /// The attachment to a node is lost while `used` works: others come first. Where none is free it is not left out, as
+    /// it may be back at any time.
+    pub(super) fn lost(&mut self, now: Timestamp, node: &Reached, used: Option<&Reached>) {
+        if self.others(used).any(|known| !known.is(node) && !known.is_shunned(now)) {
+            self.leave_out(node, now + LOST_SHUN);
+        }
+    }
+
+    fn leave_out(&mut self, node: &Reached, until: Timestamp) {
         for known in self.known.iter_mut().filter(|known| known.is(node)) {
             known.shunned_until = known.shunned_until.max(Some(until));
         }
@@ -186,6 +197,19 @@ mod tests {
         }
         assert!(!nodes.has_others(at(4_999), None) && nodes.has_others(at(5_000), None));
         assert_eq!(nodes.others_at(at(0), Some(&reached("b:1", 9))), Some(at(5_000)));
+    }
+
+    /// \[SES-20\]: a lost node is passed over for the others, and asked at once where there are none.
+    #[test]
+    fn a_lost_node_is_left_out_only_while_others_are_free() {
+        let (a, b, c) = (reached("a:1", 1), reached("b:1", 2), reached("c:1", 3));
+        let mut nodes = three();
+        [&a, &b, &c].into_iter().for_each(|node| nodes.reached(node));
+        nodes.lost(at(0), &b, Some(&a));
+        assert_eq!(nodes.avoided(at(0), None), texts(&["b:1", "b:2"]));
+        nodes.lost(at(0), &c, Some(&a));
+        assert_eq!(nodes.others_at(at(0), Some(&a)), Some(at(0)), "c is asked");
+        assert!(nodes.avoided(at(2_000), None).is_empty());
     }
 
     /// At the bounds and one beyond.

@@ -140,7 +140,7 @@ impl Outgoing {
     fn probe_at(&self, member: SenderNumber, progress: &Progress, paths: &mut Paths) -> Timestamp {
         let since =
             if progress.next < self.next() { progress.sign_at.max(self.sent_at) } else { progress.sign_at };
-        since + paths.path(member, self.usage.class()).probe_delay(progress.in_vain)
+        since + paths.path(member, self.usage.class()).probe_delay(progress.in_vain.max(progress.backed_off))
     }
 
     /// Nothing was heard for a while: sends the last record again, which waits its turn behind whatever is on its way,
@@ -156,6 +156,10 @@ impl Outgoing {
         let in_vain = progress.in_vain.saturating_add(1);
         if let Some(progress) = self.receivers.get_mut(&member) {
             progress.in_vain = in_vain;
+            // A file's record may take longer than a round trip all by itself; repeating it sooner fills a slow line.
+            if self.usage == StreamUse::Files {
+                progress.backed_off = progress.backed_off.max(in_vain);
+            }
         }
         if in_vain == PROBES_UNTIL_LOST {
             paths.path(member, self.usage.class()).silent();
@@ -219,7 +223,7 @@ impl Outgoing {
         }
         let path = paths.path(member, self.usage.class());
         let delay = path.loss_delay();
-        let patience = path.probe_delay(0);
+        let patience = path.repair_delay();
         let highest_end = progress.highest_end();
         let mut loss_at: Option<Timestamp> = None;
         for sequence in gaps.into_iter().flat_map(|(start, end)| start..end) {

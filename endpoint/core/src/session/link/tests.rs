@@ -180,6 +180,45 @@ fn a_standby_takes_over_and_another_is_made() {
     assert_eq!(link.spare.state, State::Connecting(connect.way));
 }
 
+/// \[SES-16\]: with another node up a lost standby is made again within a second; without one, the lost node is asked
+/// again within 3 s, at moments that differ from endpoint to endpoint.
+#[test]
+fn a_lost_standby_is_back_soon() {
+    let mut returns = Vec::new();
+    for seed in 0..32 {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut link = link(&["a:1", "b:1", "c:1"]);
+        attach(&mut link, at(0), "a:1");
+        link.connect_due(at(0), &mut rng);
+        assert_eq!(attach(&mut link, at(300), "b:1"), Place::Standby);
+        link.other_lost(at(10_000), &mut rng, Duration::ZERO, false);
+        let due = link.spare.due_at().unwrap();
+        assert!(due < at(11_000).mono, "{due:?}");
+        let connect = link.connect_due(Now { mono: due, ..at(0) }, &mut rng).unwrap();
+        assert_eq!(connect.preferred, ["c:1"]);
+
+        let mut link = self::link(&["a:1", "b:1"]);
+        attach(&mut link, at(0), "a:1");
+        link.connect_due(at(0), &mut rng);
+        attach(&mut link, at(300), "b:1");
+        let mut now = at(10_000);
+        link.fail_over(now, now.mono);
+        assert!(link.connect_due(now, &mut rng).is_none(), "after a moment");
+        for _ in 0..20 {
+            let due = link.spare.due_at().unwrap();
+            assert!(due.since(now.mono) <= Duration::from_secs(3));
+            now = Now { mono: due, ..now };
+            let connect = link.connect_due(now, &mut rng).unwrap();
+            assert_eq!(connect.preferred, ["a:1"]);
+            link.spare_failed(now, &mut rng, connect.way);
+        }
+        returns.push(now.mono);
+    }
+    returns.sort();
+    returns.dedup();
+    assert_eq!(returns.len(), 32, "no two at once");
+}
+
 /// \[SES-20\]: one redirect an attempt.
 #[test]
 fn redirects_do_not_go_in_circles() {
