@@ -52,8 +52,8 @@ pub const ACK_BURST_BYTES: u64 = 64 * 1024;
 /// What an acknowledgement record costs beyond its packet: the frame around it.
 pub const ACK_FRAME_BYTES: u64 = 16;
 
-/// How long a member may come no further while others wait for it \[CHN-10\]: a node's restart and the way back fit in,
-/// and a large record on a line of 2 KiB/s.
+/// How long a member may take for what was on its way to it while others wait for it \[CHN-10\]: a node's restart and
+/// the way back fit in, a dead-slow line does not.
 pub const LAG_MAX: Duration = Duration::from_secs(20);
 
 /// How often a lost member is told where the channel goes on \[CHN-11\].

@@ -52,9 +52,7 @@ pub(super) struct Progress {
     /// Since when the way to the member is what it is.
     pub(super) way_at: Timestamp,
     goal_cost: u64,
-    /// The records that arrived and the costs that were granted when `goal_at` was set.
-    goal_reached: (u64, u64),
-    /// Since when the member has neither come further nor digested what was on its way to it then, as far as is known.
+    /// Since when the member has not digested what was on its way to it then, as far as is known.
     pub(super) goal_at: Timestamp,
 }
 
@@ -91,7 +89,6 @@ impl Progress {
             quiet_since: now,
             way_at: now,
             goal_cost: cost,
-            goal_reached: (next, cost + WINDOW_INITIAL),
             goal_at: now,
         }
     }
@@ -220,22 +217,13 @@ impl Progress {
         self.arrived_cost.min(self.granted_cost.saturating_sub(self.window_widest))
     }
 
-    /// Since when the member has neither come further nor digested what was on its way to it then \[CHN-10\].
+    /// Since when the member has not digested what was on its way to it then \[CHN-10\].
     pub(super) fn behind_since(&mut self, now: Timestamp, channel_cost: u64) -> Timestamp {
-        let (arrived, granted) = self.goal_reached;
-        // Never backwards: who takes back what it acknowledged does not come further by acknowledging it again.
-        let reached = (arrived.max(self.arrived()), granted.max(self.granted_cost));
-        if reached != self.goal_reached || self.digested() >= self.goal_cost {
-            self.goal_reached = reached;
+        if self.digested() >= self.goal_cost {
             self.goal_cost = channel_cost;
             self.goal_at = now;
         }
         self.goal_at
-    }
-
-    /// How many records have arrived, those beyond gaps included: a gap may take longer to close than all else.
-    fn arrived(&self) -> u64 {
-        self.next + self.ranges.iter().map(|(start, end)| end - start).sum::<u64>()
     }
 }
 
@@ -314,22 +302,6 @@ mod tests {
         assert_eq!(news.and_then(|news| news.lost_below), Some(20));
         let news = member.acknowledged(at(1), &answer, 30, |sequence| sequence * 100);
         assert_eq!(news.and_then(|news| news.lost_below), None);
-    }
-
-    /// \[CHN-10\]: each record that arrives is progress, behind a gap too; the same one again is none.
-    #[test]
-    fn who_comes_further_is_not_behind() {
-        let mut member = progress();
-        let cost_before = |sequence: u64| sequence * 100;
-        assert_eq!(member.behind_since(at(0), 3_000), at(0));
-        for (time, ranges) in [(10_000, [(1, 1)]), (20_000, [(1, 2)])] {
-            member.acknowledged(at(time), &ack(10, &ranges), 30, cost_before);
-            assert_eq!(member.behind_since(at(time), 3_000), at(time));
-        }
-        for (time, ranges) in [(30_000, [(1, 1)]), (40_000, [(1, 2)])] {
-            member.acknowledged(at(time), &ack(10, &ranges), 30, cost_before);
-            assert_eq!(member.behind_since(at(time), 3_000), at(20_000));
-        }
     }
 
     #[test]

@@ -609,7 +609,7 @@ fn members_leave_in_the_middle() {
 #[test]
 fn a_dead_slow_receiver_is_left_behind() {
     let mut world = World::new(14, 3);
-    world.net.endpoint(3).way = Way { rate: 1_000, ..GOOD };
+    world.net.endpoint(3).way = Way { rate: 3_000, ..GOOD };
     let sent = content(3_000_000, 1);
     world.send(1, "a", sent.clone(), &[]);
     world.finish(120 * SECOND);

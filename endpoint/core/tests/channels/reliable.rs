@@ -99,11 +99,11 @@ fn many_senders_share_one_receiver() {
     assert!(net.run_until(end, Net::all_here), "{:?}", net.missing());
 }
 
-/// \[CHN-10\]: a member that needs longer for one record than it may come no further leaves the window and the others go on; what is said still reaches it.
+/// \[CHN-10\]: a dead-slow member leaves the window and the others go on; what is said still reaches it.
 #[test]
 fn a_dead_slow_member_does_not_hold_others_back() {
     let mut net = Net::new(5, 3);
-    net.endpoint(3).way = Way { rate: 1_000, ..GOOD };
+    net.endpoint(3).way = Way { rate: 2_000, ..GOOD };
     let stream = net.open_file(1, &[2, 3]);
     let start = net.now;
     flood(&mut net, 1, stream, 300, 32 * 1024, 60 * SECOND);
@@ -116,22 +116,22 @@ fn a_dead_slow_member_does_not_hold_others_back() {
     assert_eq!(net.endpoint(3).delivered[&(number(1), CHAT_STREAM)], 1);
 }
 
-/// \[CHN-7\] \[CHN-10\]: a slow line that moves gets everything at its own rate, and next to nothing twice, whatever is
-/// lost on it.
+/// \[CHN-7\] \[CHN-10\]: a single slow member gets everything at its own rate, and next to nothing twice, whatever is
+/// lost on its line.
 #[test]
 fn a_slow_but_steady_member_gets_everything_once() {
     for (seed, kib_s, loss) in [(21, 12, 0), (22, 12, 20), (23, 16, 20), (24, 24, 20), (25, 32, 20)] {
         let rate = kib_s * 1024;
-        let mut net = Net::new(seed, 3);
-        net.endpoint(3).way = Way { rate, loss, ..GOOD };
-        let stream = net.open_file(1, &[2, 3]);
+        let mut net = Net::new(seed, 2);
+        net.endpoint(2).way = Way { rate, loss, ..GOOD };
+        let stream = net.open_file(1, &[2]);
         let (records, length) = (128, 8 * 1024);
         let ideal = Duration::from_secs(records as u64 * length as u64 / rate);
         let (start, relayed) = (net.now, net.bytes_relayed);
         flood(&mut net, 1, stream, records, length, 2 * ideal);
         assert!(net.run_until(start + 2 * ideal, Net::all_here), "{kib_s} KiB/s: {:?}", net.missing());
         let took = net.now.since(start);
-        let repeated = net.bytes_relayed - relayed - 2 * (records * length) as u64;
+        let repeated = net.bytes_relayed - relayed - (records * length) as u64;
         println!(
             "{kib_s} KiB/s, loss {loss}: took {took:?}, ideal {ideal:?}, {repeated} bytes beyond the file"
         );
