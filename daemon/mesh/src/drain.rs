@@ -15,8 +15,8 @@ use proto_spec::mesh::MembershipAck;
 use proto_spec::{NodeNumber, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DRAIN_GRACE_MAX, DRAIN_STABLE, TELL_BACKOFF_MIN};
-use crate::io::Output;
+use crate::config::{DRAIN_GRACE_MAX, DRAIN_STABLE, Identity, TELL_BACKOFF_MIN};
+use crate::io::{Alarm, Output};
 use crate::node::Node;
 use crate::timers::Timer;
 
@@ -46,6 +46,14 @@ impl Node {
         self.own_changed(true);
         self.candidates_changed();
         self.timers.set(Timer::Drain, deadline);
+    }
+
+    /// The list in force names this node's certificate \[LSA-14\]: nobody takes its packets any more, so that its
+    /// endpoints are to be elsewhere at once, and no word of an operator here brings it back.
+    pub(crate) fn leave_revoked(&mut self) {
+        let Identity { node, certificate, .. } = self.identity;
+        self.start_drain(Duration::ZERO);
+        self.alarm(Alarm::Revoked { node, certificate });
     }
 
     pub(crate) fn stop_drain(&mut self) {

@@ -295,6 +295,13 @@ pub enum Alarm {
         /// Where the other is reached.
         other_addresses: Vec<String>,
     },
+    /// This node's own certificate is revoked: it leaves at once \[LSA-14\].
+    Revoked {
+        /// This node.
+        node: NodeNumber,
+        /// The certificate.
+        certificate: [u8; 32],
+    },
     /// More nodes than a mesh may have.
     TooManyNodes,
     /// A neighbour sent forged or malformed messages.

@@ -264,6 +264,10 @@ impl Driver {
             Output::MayStop => self.depart(|departure| departure.unneeded = true),
             Output::Alarm(alarm) => {
                 tracing::warn!(kind = alarm_kind(&alarm), "alarm in the mesh: see `relayctl mesh status`");
+                if matches!(alarm, Alarm::Revoked { .. }) {
+                    // A drain under way had more time.
+                    self.drain_within(Duration::ZERO);
+                }
                 if self.alarms.len() >= ALARMS_MAX {
                     self.alarms.pop_front();
                 }
@@ -431,6 +435,7 @@ const fn alarm_kind(alarm: &Alarm) -> &'static str {
     match alarm {
         Alarm::NumberInUse { .. } => "number_in_use",
         Alarm::Cloned { .. } => "cloned",
+        Alarm::Revoked { .. } => "revoked",
         Alarm::TooManyNodes => "too_many_nodes",
         Alarm::Misbehaved { .. } => "misbehaved",
     }

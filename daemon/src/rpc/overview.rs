@@ -201,6 +201,11 @@ fn sentence(alarm: &Alarm) -> String {
             addresses.join(" "),
             other_addresses.join(" ")
         ),
+        Alarm::Revoked { node, .. } => {
+            format!(
+                "the certificate of node {node} is revoked: it is out of service; if it is to return, issue a new one"
+            )
+        }
         Alarm::TooManyNodes => "the mesh has more nodes than it may have: some are left out".into(),
         Alarm::Misbehaved { node } => {
             format!("node {node} sent forged or malformed messages: its trunk was closed; look at its log")

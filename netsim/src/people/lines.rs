@@ -404,8 +404,13 @@ impl World {
         if !self.is_awake(node) {
             return;
         }
-        let now = self.now_of(node);
         self.input(node, sealcast_mesh::Input::Drain { within });
+        self.drain_gateway(node, within);
+    }
+
+    /// The gateway's part of it, also when the core drains by itself.
+    pub(crate) fn drain_gateway(&mut self, node: NodeNumber, within: Duration) {
+        let now = self.now_of(node);
         self.tell_elsewhere();
         if let Some(gateway) = self.people.gateways.get_mut(&node) {
             gateway.drain_all(now, within.as_millis() as u32);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto_spec::lsa::LsaVersion;
 use proto_spec::mesh::{LoadReport, MeshMessage};
 use proto_spec::{NodeNumber, Wire};
-use sealcast_mesh::{Input, Output, ToVerify, Verdict};
+use sealcast_mesh::{Alarm, Input, Output, ToVerify, Verdict};
 
 use super::authority::signer;
 use super::bug::Bug;
@@ -48,7 +48,13 @@ impl World {
                 self.host_mut(number).views.insert(session, view);
                 self.session_seen(number, session);
             }
-            Output::Alarm(alarm) => self.host_mut(number).alarms.push(alarm),
+            Output::Alarm(alarm) => {
+                let revoked = matches!(alarm, Alarm::Revoked { .. });
+                self.host_mut(number).alarms.push(alarm);
+                if revoked {
+                    self.drain_gateway(number, Duration::ZERO);
+                }
+            }
             Output::PathHint { session, node } => {
                 self.host_mut(number).hints.push((session, node));
                 self.path_hint(number, session, node);

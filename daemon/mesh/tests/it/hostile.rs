@@ -232,6 +232,33 @@ fn revocation_is_quick() {
     assert!(!world.node(2).roster().contains(&node(4)));
 }
 
+/// [LSA-14]: a node that the list names leaves at once, also out of a drain that had more time, and stays out; it says so
+/// once.
+#[test]
+fn a_revoked_node_leaves_at_once() {
+    for drains in [false, true] {
+        let (mut world, _) = world(109);
+        if drains {
+            world.input(
+                node(4),
+                Input::Attached { session: session(1), entry: entry(1, MemberKind::Active, 1), ready: false },
+            );
+            world.input(node(4), Input::Drain { within: Duration::from_secs(600) });
+        }
+        let revoked = world.host(4).identity.certificate;
+        let list = |number| Wired(Revocations { number, list: revoked.to_vec() });
+        world.input(node(1), Input::Revocations { list: list(7), revoked: [revoked].into() });
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(world.host(4).drain, DrainState::Drained);
+        world.input(node(4), Input::Undrain);
+        world.input(node(4), Input::Revocations { list: list(8), revoked: [revoked].into() });
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(world.host(4).drain, DrainState::Drained);
+        assert_eq!(world.host(4).alarms, [Alarm::Revoked { node: node(4), certificate: revoked }]);
+        assert_eq!(world.host(1).drain, DrainState::Serving);
+    }
+}
+
 /// [LSA-9]: a broker's chain reaches every node, also one that joins later.
 #[test]
 fn broker_chains_reach_everybody() {
