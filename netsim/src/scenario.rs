@@ -34,7 +34,6 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("partition-heals", include_str!("../scenarios/partition-heals.toml")),
     ("broker-down", include_str!("../scenarios/broker-down.toml")),
     ("slow-receiver", include_str!("../scenarios/slow-receiver.toml")),
-    ("crawling-receiver", include_str!("../scenarios/crawling-receiver.toml")),
     ("region-outage", include_str!("../scenarios/region-outage.toml")),
     ("transit-dies", include_str!("../scenarios/transit-dies.toml")),
 ];

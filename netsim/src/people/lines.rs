@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proto_spec::frame::{ControlFrame, PathHint};
 use proto_spec::lsa::DrainState;
-use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId};
+use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId, Timestamp};
 use sealcast_attach::config::WRITE_BATCH_BYTES;
 use sealcast_attach::{Change, Run};
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,8 @@ use crate::sim::{Bug, Event, Lane, World};
 const WINDOW: usize = 256 * 1024;
 /// The same towards a slow line, of which systems keep less under way.
 const WINDOW_SLOW: usize = 64 * 1024;
+/// A segment of TCP.
+const SEGMENT_BYTES: usize = 1_448;
 /// Connections looked at in one go before the others' events come: bounds nothing, keeps one call short.
 const TURNS_MAX: usize = 1_000_000;
 
@@ -250,10 +252,17 @@ impl World {
             let transit = self.network.jittered(way);
             let Some(line) = self.people.lines.get_mut(&conn) else { return };
             line.in_flight[1] += bytes.len();
-            let at = line.to_person.send(now.mono, bytes.len(), rate, transit);
             self.trace.event(now.mono.0.as_nanos() as u64, conn);
             self.trace.bytes(&bytes);
-            self.schedule_at(at, Event::People(PeopleEvent::ToPerson { conn, bytes }));
+            // On a thin line a write takes seconds: its segments are heard one by one, and are life.
+            let piece = if rate.is_some() { SEGMENT_BYTES } else { bytes.len() };
+            let arrivals: Vec<(Timestamp, Vec<u8>)> = bytes
+                .chunks(piece)
+                .map(|piece| (line.to_person.send(now.mono, piece.len(), rate, transit), piece.to_vec()))
+                .collect();
+            for (at, bytes) in arrivals {
+                self.schedule_at(at, Event::People(PeopleEvent::ToPerson { conn, bytes }));
+            }
         }
     }
 

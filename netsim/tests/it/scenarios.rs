@@ -44,12 +44,6 @@ fn slow_receiver() {
     assert_eq!(figure(&held("slow-receiver"), "files_done"), 3);
 }
 
-/// \[CHN-7\] \[CHN-10\]: however slow the line, whoever holds nobody else back gets the whole file.
-#[test]
-fn crawling_receiver() {
-    assert_eq!(figure(&held("crawling-receiver"), "files_done"), 1);
-}
-
 #[test]
 fn transit_dies() {
     held("transit-dies");
