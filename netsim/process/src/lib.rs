@@ -115,6 +115,7 @@ impl Hub {
             .append(true)
             .open(&talk)
             .with_context(|| format!("{} cannot be made", talk.display()))?;
+        let talk_from = log.metadata()?.len();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0);
         die_with_parent(&mut command);
         let mut child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
@@ -133,7 +134,7 @@ impl Hub {
         });
         // Numbers of processes come again: what an earlier one left is not this one's.
         self.waiting.borrow_mut().insert(id, Inbox::default());
-        Ok(Process { hub: self, name: name.to_owned(), child, input, talk, ended: None })
+        Ok(Process { hub: self, name: name.to_owned(), child, input, talk, talk_from, ended: None })
     }
 
     /// What any child did next; `None` if nothing happened until the deadline.
@@ -260,6 +261,8 @@ pub struct Process<'a> {
     child: Child,
     input: Option<SyncSender<String>>,
     talk: PathBuf,
+    /// What is before is an earlier child's.
+    talk_from: u64,
     ended: Option<ExitStatus>,
 }
 
@@ -373,7 +376,9 @@ impl Process<'_> {
 
     /// The last lines of its talk, for the message of a failure.
     pub fn talk(&self) -> String {
-        let text = std::fs::read_to_string(&self.talk).unwrap_or_default();
+        let text = std::fs::read(&self.talk).unwrap_or_default();
+        let own = text.get(usize::try_from(self.talk_from).unwrap_or(0)..).unwrap_or_default();
+        let text = String::from_utf8_lossy(own);
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(TALK_LINES_SHOWN)..];
         if last.is_empty() { String::new() } else { format!("; it said:\n    {}", last.join("\n    ")) }
@@ -457,6 +462,18 @@ mod tests {
         assert!(error.contains("talk") && error.contains('3'), "{error}");
         cat.close_input();
         cat.wait_success(Duration::from_secs(30)).unwrap();
+    }
+
+    #[test]
+    fn the_talk_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = Hub::new().unwrap();
+        for said in ["first", "second"] {
+            let talk = folder.path().join("talk");
+            let mut child = hub.start("sh", shell(&format!("echo {said} >&2")), talk).unwrap();
+            child.wait_success(Duration::from_secs(30)).unwrap();
+            assert_eq!(child.talk(), format!("; it said:\n    {said}"));
+        }
     }
 
     #[test]

@@ -234,8 +234,24 @@ impl World {
         }
     }
 
+    /// Waits until all routes have followed the last change, for as long as agreement may take: a mesh drops surplus links
+    /// by itself. Whether they have.
+    fn routes_follow(&mut self) -> bool {
+        let (takes, end) = (self.spread() + SPF_DELAY + SPF_HOLD, self.now + self.convergence_limit());
+        loop {
+            let followed_at = self.changed_at.max(self.checkers.routes_changed_at) + takes;
+            if followed_at <= self.now || followed_at > end {
+                return followed_at <= self.now;
+            }
+            self.run_until(followed_at);
+        }
+    }
+
     /// One bare packet of those.
     pub fn check_packet(&mut self, from: NodeNumber, session: SessionId) {
+        if !self.routes_follow() {
+            return;
+        }
         let Some(group) = self.groups().into_iter().find(|group| group.contains(&from)) else { return };
         let (before, routes) = (self.changed_at, self.checkers.routes_changed_at);
         let id = self.send_packet(from, session);
