@@ -113,6 +113,13 @@ fn refusals_say_what_to_do() {
         code == Some(1) && text.contains("cargo build -p relayd -p relayctl -p sealcast-driver"),
         "{text}"
     );
+    // No root, or none of the kernel's tools.
+    programs(folder.path());
+    let mut bare = lab(folder.path());
+    bare.arg("--netns").env("PATH", "").stderr(Stdio::piped());
+    let output = bare.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("--netns needs"), "{text}");
     let (code, text) = run(&["no-such-scenario"]);
     assert!(code == Some(1) && text.contains("netsim list"), "{text}");
     let path = folder.path().join("clock.toml");

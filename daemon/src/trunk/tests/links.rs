@@ -9,7 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::pki::{Pki, node};
 use super::world::{INPUTS, Plan, Proxy, link, mesh_tls, start, start_with, stranger, until};
 use crate::trunk::Trunks;
-use crate::trunk::config::SILENCE_MAX;
 
 /// \[TRK-1\], \[TRK-6\], \[TRK-8\], \[TRK-14\]: up at both ends, messages in order both ways, a round trip and a clock.
 #[tokio::test]
@@ -41,13 +40,20 @@ async fn a_busy_overlay_costs_nothing() {
     let pki = Pki::new("test");
     let (mut one, mut two) = (start(&pki, 1).await, start(&pki, 2).await);
     link(&mut one, 1, &mut two, 2).await;
+    let (mut three, mut four) = (start(&pki, 3).await, start(&pki, 4).await);
+    let proxy = Proxy::to(four.address).await;
+    three.dial(Some(4), proxy.address);
+    three.expect_up(4).await;
+    four.expect_up(3).await;
     let messages = 3 * INPUTS;
     for round in 0..messages as u32 {
         one.trunks.send(node(2), round.to_be_bytes().to_vec());
     }
-    // Longer than silence may last.
     until("its queue is full", || two.inputs.len() == INPUTS).await;
-    tokio::time::sleep(2 * SILENCE_MAX).await;
+    // For longer than silence may last: another pair's begins now, and ends.
+    proxy.hold();
+    three.expect_down(4).await;
+    four.expect_down(3).await;
     for round in 0..messages as u32 {
         let bytes = round.to_be_bytes().to_vec();
         assert_eq!(two.input().await, Input::Message { from: node(1), bytes });

@@ -138,6 +138,17 @@ fn weather(scenario: &Scenario) -> Weather {
     Weather::new(rtt.collect(), scenario.jitter_percent)
 }
 
+/// # Errors
+/// When so many programs are more than may run.
+fn enough_places(scenario: &str, programs: usize) -> anyhow::Result<()> {
+    ensure!(
+        programs <= PROGRAMS_MAX,
+        "{scenario} takes {programs} programs, as each thin endpoint has its own in namespaces: {PROGRAMS_MAX} at most, or \
+         without --netns"
+    );
+    Ok(())
+}
+
 /// The lines that are thin, or will be.
 fn thin(scenario: &Scenario, firsts: &[usize]) -> BTreeSet<usize> {
     let slowed = scenario.faults.iter().filter_map(|fault| match &fault.fault {
@@ -218,12 +229,7 @@ impl<'h> Stage<'h> {
         // The kernel makes a whole driver's line thin.
         let drivers = drivers(seats.len(), |line| run.netns && thin.contains(&line));
         let programs = plan.nodes.len() + drivers.len();
-        ensure!(
-            programs <= PROGRAMS_MAX,
-            "{} takes {programs} programs, as each thin endpoint has its own in namespaces: {PROGRAMS_MAX} at most, or without \
-             --netns",
-            scenario.name
-        );
+        enough_places(&scenario.name, programs)?;
         let ground = if run.netns {
             let nodes: Vec<NodeNumber> = plan.nodes.iter().map(|node| node.number).collect();
             Ground::namespaces(&nodes, &drivers, |line| thin.contains(&line))?

@@ -60,3 +60,21 @@ fn who_should_reach_whom_follows_the_links() {
     let cut = components(&nodes, |a, b| (a.value() <= 2) == (b.value() <= 2));
     assert_eq!(cut, [(1..=2).map(node).collect(), (3..=5).map(node).collect::<BTreeSet<_>>()]);
 }
+
+#[test]
+fn so_many_programs_and_no_more() {
+    assert!(enough_places("many", PROGRAMS_MAX).is_ok());
+    let refusal = enough_places("many", PROGRAMS_MAX + 1).unwrap_err().to_string();
+    assert!(refusal.contains("21 programs") && refusal.contains("without --netns"), "{refusal}");
+}
+
+/// A line is thin from its start, or once a fault makes it so.
+#[test]
+fn thin_lines_are_found() {
+    let scenario = shipped("slow-receiver");
+    let names: Vec<&str> =
+        scenario.sessions[0].endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    let slow = names.iter().position(|name| *name == "slow").unwrap();
+    assert_eq!(thin(&scenario, &[0]), BTreeSet::from([slow]));
+    assert!(thin(&shipped("three-nodes"), &[0, 10]).is_empty());
+}
