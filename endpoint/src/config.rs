@@ -35,6 +35,9 @@ pub(crate) const NAMED_MAX: usize = 32;
 pub(crate) const RX_CHUNKS_MAX: usize = 4;
 /// Bytes read from a connection at once.
 pub(crate) const RX_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes that do not yet make a chunk are told to the core as life this often: several times while it doubts a node
+/// (300 ms at least), and not for each segment.
+pub(crate) const LIFE_INTERVAL: Duration = Duration::from_millis(100);
 /// Results of calls and file tasks that wait for the core.
 pub(crate) const RESULTS_MAX: usize = 64;
 /// Operations that wait for one file's task: as many pieces as a channel's window may hold, and those around them.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto_spec::alpn;
 use rustls::{CertificateError, ClientConfig};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::io::InspectReader;
 
 use crate::config::{ADDRESSES_PER_HOST_MAX, ATTEMPT_MAX, CANDIDATES_MAX, RESOLVE_MAX, STAGGER};
 use crate::tls::{EXPORTER_ATTACH, EXPORTER_RPC};
@@ -55,9 +57,15 @@ pub(crate) struct Candidate {
     address: SocketAddr,
 }
 
+/// TLS over a connection whose received bytes are counted before they are understood.
+pub(crate) type Stream = TlsStream<InspectReader<TcpStream, Count>>;
+type Count = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A connection after TLS.
 pub(crate) struct TlsConnection {
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) stream: Stream,
+    /// Bytes that came from the network: on a thin line a TLS record may take seconds, and each piece of it is life.
+    pub(crate) heard: Arc<AtomicU64>,
     /// The exporter of this connection, for proofs.
     pub(crate) exporter: [u8; 32],
     /// A hash of the certificate that the node showed: tells nodes apart.
@@ -143,6 +151,12 @@ pub(crate) async fn tls(
     let stream = tcp(candidate.address, local).await.map_err(|e| Failure::Unreachable(e.to_string()))?;
     let name = ServerName::try_from(candidate.target.host)
         .map_err(|_| Failure::Resolve("not a host name".to_owned()))?;
+    let heard = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&heard);
+    let count: Count = Box::new(move |bytes| {
+        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    });
+    let stream = InspectReader::new(stream, count);
     let stream =
         TlsConnector::from(config).connect(name, stream).await.map_err(|error| tls_failure(&error))?;
     let session = stream.get_ref().1;
@@ -155,7 +169,7 @@ pub(crate) async fn tls(
         .map_err(|error| Failure::NotANode(error.to_string()))?;
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
     let certificate = *blake3::hash(leaf.map_or(&[], |leaf| leaf.as_ref())).as_bytes();
-    Ok(TlsConnection { stream, exporter, certificate })
+    Ok(TlsConnection { stream, heard, exporter, certificate })
 }
 
 /// TLS and the greeting of an attachment.

@@ -157,7 +157,7 @@ impl<S: Security> Driver<S> {
         let now = self.clock.now();
         match answer {
             Answer::Connected(way, Ok((target, connection, greeted))) => {
-                let (wire, chunks) = Wire::new(connection.stream);
+                let (wire, chunks) = Wire::new(connection.stream, connection.heard);
                 let node = Reached { address: target.to_string(), certificate: connection.certificate };
                 self.endpoint.attachment_up(now, way, node, connection.exporter, greeted.rest);
                 if !wires.insert(way, wire, chunks) {

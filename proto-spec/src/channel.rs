@@ -19,6 +19,9 @@ pub const FILE_STREAM_LAST: u32 = 63;
 
 /// Bytes before the payload of a reliable channel's record \[CHN-2\].
 pub const SEQUENCE_LENGTH: usize = 8;
+
+/// In place of a sequence, on files' streams: the record is a mark, its payload a probe's `token32` \[CHN-14\].
+pub const MARK_SEQUENCE: u64 = u64::MAX;
 /// What a record costs in windows beyond its payload \[CHN-6\]: about its headers, so that small records are bounded too.
 pub const RECORD_COST: u64 = 128;
 /// The widest window in costs that a receiver may grant \[CHN-6\].

@@ -230,9 +230,9 @@ impl AttachClient {
         self.queues.push_control(&ControlFrame::Detach);
     }
 
-    /// Bytes from the connection.
+    /// Bytes from the connection; none of them if some came that cannot be read yet, which is life all the same.
     pub fn receive(&mut self, now: Now, bytes: BytesMut) {
-        if self.closed || bytes.is_empty() {
+        if self.closed {
             return;
         }
         self.last_rx = now.mono;

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use proto_spec::channel::{
     ACK_ENTRIES_MAX, ACK_STREAM, AckEntry, AckRecord, CHAT_STREAM, CONTROL_STREAM, FILE_STREAM_FIRST,
-    FILE_STREAM_LAST, SEQUENCE_LENGTH, StreamUse,
+    FILE_STREAM_LAST, MARK_SEQUENCE, SEQUENCE_LENGTH, StreamUse,
 };
 use proto_spec::frame::Destination;
 use proto_spec::{EpochId, Now, SenderNumber, StreamId, Timestamp, TrafficClass, Wire};
@@ -432,6 +432,13 @@ impl Channels {
                 };
                 let sequence = u64::from_be_bytes(*sequence);
                 let payload = opened.payload.slice(SEQUENCE_LENGTH..);
+                if sequence == MARK_SEQUENCE && usage == StreamUse::Files {
+                    match payload.as_ref().try_into().map(u32::from_be_bytes) {
+                        Ok(token) => self.inbound.probed(now, opened.sender, opened.stream, token),
+                        Err(_) => self.drops.malformed += 1,
+                    }
+                    return;
+                }
                 match self.inbound.arrive(now, opened.sender, opened.stream, sequence, payload) {
                     Arrival::InOrder | Arrival::Held => {}
                     Arrival::Duplicate => self.drops.duplicate += 1,
@@ -574,7 +581,7 @@ impl Channels {
         None
     }
 
-    /// Repairs go before what is new: everything behind them waits for them anyway.
+    /// Repairs go before what is new: everything behind them waits for them anyway. Marks go behind repairs.
     fn transmit_from(
         &mut self,
         now: Now,
@@ -584,6 +591,9 @@ impl Channels {
         let Some(channel) = self.outgoing.get_mut(&stream) else { return Ok(None) };
         let class = StreamUse::of(stream).map_or(TrafficClass::Bulk, StreamUse::class);
         let mut packet = channel.repair(now, seal)?;
+        if packet.is_none() {
+            packet = channel.mark(now, seal)?;
+        }
         if packet.is_none() && !self.paused.contains(&class) {
             packet = channel.seal_next(now, seal, &mut self.paths, &mut self.scratch)?;
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto_spec::channel::{Ack, AckEntry, SEQUENCE_LENGTH, StreamUse, record_cost};
+use proto_spec::channel::{Ack, AckEntry, MARK_SEQUENCE, SEQUENCE_LENGTH, StreamUse, record_cost};
 use proto_spec::{EpochId, Now, SenderNumber, StreamId, Timestamp};
 
 use super::limits::QUEUE_COST_MAX;
@@ -193,7 +193,7 @@ impl Outgoing {
             progress.way_renewed(now);
             if progress.next < next || !self.queue.is_empty() {
                 let token = take_token(&mut self.next_token);
-                progress.probed(token, next);
+                progress.probed(now, token, next);
                 self.entries.push((*member, AckEntry::Probe { stream: self.stream, token }));
             }
         }
@@ -239,19 +239,17 @@ impl Outgoing {
         let newest = news.highest.and_then(|highest| self.sent.get((highest - base) as usize));
         if let Some(record) = newest.filter(|record| !record.repaired) {
             path.sample(now.since(record.sent_at), Duration::from_micros(u64::from(ack.delay_us)));
-            progress.backed_off = 0;
         }
         path.arrived(news.cost);
-        if let Some(below) = news.lost_below {
-            self.miss_below(member, below);
+        if let Some(asked) = news.answered {
+            self.miss_asked(member, asked);
         }
         self.detect_losses(now, member, paths);
         self.retire();
         if let Some(progress) = self.receivers.get_mut(&member) {
             progress.behind_since(now, self.cost);
             // It says where it stands without being asked: its way was renewed, and what was tried before was in vain.
-            // While repetitions are what arrives, it speaks of those.
-            if !news.changed && ack.token == 0 && progress.is_asked() && progress.backed_off == 0 {
+            if !news.changed && ack.token == 0 && progress.is_asked() {
                 self.hinted(now, member);
             }
         }
@@ -297,6 +295,23 @@ impl Outgoing {
             }
         }
         Ok(None)
+    }
+
+    /// A mark that is due, for one member \[CHN-14\]; behind all repairs, as it asks about them as well.
+    ///
+    /// # Errors
+    /// [`SealError`] when nothing may be sealed now.
+    pub(super) fn mark(&mut self, now: Now, seal: &mut impl Seal) -> Result<Option<Packet>, SealError> {
+        let next = self.next();
+        let due = self.receivers.iter_mut().find(|(_, progress)| progress.mark_due);
+        let Some((member, progress)) = due else { return Ok(None) };
+        let token = progress.marked(now.mono, next, || take_token(&mut self.next_token));
+        let mut plaintext = [0; SEQUENCE_LENGTH + size_of::<u32>()];
+        plaintext[..SEQUENCE_LENGTH].copy_from_slice(&MARK_SEQUENCE.to_be_bytes());
+        plaintext[SEQUENCE_LENGTH..].copy_from_slice(&token.to_be_bytes());
+        let mut packet = Vec::new();
+        seal.seal(now, self.usage.class(), self.stream, self.usage.signed(), &plaintext, &mut packet)?;
+        Ok(Some(Packet { packet: packet.into(), to: vec![*member] }))
     }
 
     /// Seals the next payload, if every receiver has room for it \[CHN-6\].

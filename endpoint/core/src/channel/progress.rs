@@ -19,6 +19,15 @@ pub(super) struct Repair {
     sent_before: u64,
 }
 
+/// A question, the answer to which tells what was lost.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    token: u32,
+    /// The channel's next sequence when it was first asked.
+    below: u64,
+    asked_at: Timestamp,
+}
+
 /// One member of an outgoing channel.
 pub(super) struct Progress {
     /// Every sequence below has arrived.
@@ -38,11 +47,10 @@ pub(super) struct Progress {
     pub(super) sign_at: Timestamp,
     /// Probes without news.
     pub(super) in_vain: u32,
-    /// Probes in vain before the newest record that arrived without having been repeated: until one does, nobody knows
-    /// that records take less than the waits for them, as in RFC 6298 section 5.
-    pub(super) backed_off: u32,
-    /// The open probe: its token, and the channel's next sequence when it was made.
-    probe: Option<(u32, u64)>,
+    /// The open question.
+    probe: Option<Probe>,
+    /// Whether the member is to be asked by a mark behind what is on its way \[CHN-14\].
+    pub(super) mark_due: bool,
     /// When something is to be repeated because of a hint \[CHN-13\].
     pub(super) repeat_at: Option<Timestamp>,
     /// When something was repeated because of a hint.
@@ -56,6 +64,15 @@ pub(super) struct Progress {
     pub(super) goal_at: Timestamp,
 }
 
+/// What a question was about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    /// Records of lower sequences,
+    pub(super) below: u64,
+    /// sent, or sent again, before this.
+    pub(super) at: Timestamp,
+}
+
 /// What an acknowledgement changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct News {
@@ -63,8 +80,8 @@ pub(super) struct News {
     pub(super) cost: u64,
     /// The highest record that arrived and was not known to.
     pub(super) highest: Option<u64>,
-    /// An open probe was answered: whatever was sent before it and has not arrived is lost.
-    pub(super) lost_below: Option<u64>,
+    /// The open question was answered: whatever was sent before it and has not arrived is lost.
+    pub(super) answered: Option<Asked>,
     /// Whether it told anything that was not known.
     pub(super) changed: bool,
 }
@@ -82,8 +99,8 @@ impl Progress {
             loss_at: None,
             sign_at: now,
             in_vain: 0,
-            backed_off: 0,
             probe: None,
+            mark_due: false,
             repeat_at: None,
             repeated_at: Timestamp::ZERO,
             quiet_since: now,
@@ -151,16 +168,17 @@ impl Progress {
             self.sign_at = now;
             self.in_vain = 0;
         }
-        let lost_below = match self.probe {
-            Some((token, below)) if token == ack.token => {
+        let answered = match self.probe {
+            Some(probe) if probe.token == ack.token => {
                 self.probe = None;
+                self.mark_due = false;
                 self.sign_at = now;
                 self.in_vain = 0;
-                Some(below)
+                Some(Asked { below: probe.below, at: probe.asked_at })
             }
             _ => None,
         };
-        Some(News { cost, highest: (end > highest_before).then(|| end - 1), lost_below, changed })
+        Some(News { cost, highest: (end > highest_before).then(|| end - 1), answered, changed })
     }
 
     /// A record is known to be missing; `false` if that was known.
@@ -187,14 +205,39 @@ impl Progress {
     }
 
     /// Whether a record that is being repaired was lost again: either something sent well after the repair has
-    /// arrived, or `patience` is over.
-    pub(super) fn lost_again(&self, now: Timestamp, repair: Repair, ahead: u64, patience: Duration) -> bool {
-        !repair.due && (self.highest_end() > repair.sent_before + ahead || now >= repair.sent_at + patience)
+    /// arrived, or `patience`, where there is one, is over.
+    pub(super) fn lost_again(
+        &self,
+        now: Timestamp,
+        repair: Repair,
+        ahead: u64,
+        patience: Option<Duration>,
+    ) -> bool {
+        let overtaken = self.highest_end() > repair.sent_before + ahead;
+        let late = patience.is_some_and(|patience| now >= repair.sent_at + patience);
+        !repair.due && (overtaken || late)
     }
 
-    /// Notes a probe; its answer will tell what was lost below `channel_next`.
-    pub(super) const fn probed(&mut self, token: u32, channel_next: u64) {
-        self.probe = Some((token, channel_next));
+    /// Notes a question, in place of an older one; its answer will tell what was lost below `channel_next`.
+    pub(super) const fn probed(&mut self, now: Timestamp, token: u32, channel_next: u64) {
+        self.probe = Some(Probe { token, below: channel_next, asked_at: now });
+    }
+
+    /// The token of a mark that is sent now. A question that is open is put again, as its first copy may only be slow,
+    /// and the answer to any copy holds for what was sent before the first.
+    pub(super) fn marked(
+        &mut self,
+        now: Timestamp,
+        channel_next: u64,
+        new_token: impl FnOnce() -> u32,
+    ) -> u32 {
+        self.mark_due = false;
+        let probe = self.probe.get_or_insert_with(|| Probe {
+            token: new_token(),
+            below: channel_next,
+            asked_at: now,
+        });
+        probe.token
     }
 
     /// Whether the member was asked something and has not answered.
@@ -206,6 +249,7 @@ impl Progress {
     pub(super) const fn way_renewed(&mut self, now: Timestamp) {
         self.sign_at = now;
         self.in_vain = 0;
+        self.mark_due = false;
         self.quiet_since = now;
         self.repeat_at = None;
         self.way_at = now;
@@ -263,7 +307,7 @@ mod tests {
     fn gaps_lie_between_ranges() {
         let mut member = progress();
         let news = member.acknowledged(at(1), &ack(12, &[(1, 2), (3, 1)]), 30, |sequence| sequence * 100);
-        assert_eq!(news, Some(News { cost: 200, highest: Some(18), lost_below: None, changed: true }));
+        assert_eq!(news, Some(News { cost: 200, highest: Some(18), answered: None, changed: true }));
         assert_eq!(member.gaps(), vec![(12, 13), (15, 18)]);
         assert!(member.has(11) && !member.has(12) && member.has(13) && member.has(18) && !member.has(19));
         assert_eq!(member.highest_end(), 19);
@@ -296,12 +340,12 @@ mod tests {
     #[test]
     fn an_answered_probe_tells_what_was_lost() {
         let mut member = progress();
-        member.probed(7, 20);
+        member.probed(at(0), 7, 20);
         let answer = Ack { token: 7, ..ack(10, &[]) };
         let news = member.acknowledged(at(1), &answer, 30, |sequence| sequence * 100);
-        assert_eq!(news.and_then(|news| news.lost_below), Some(20));
+        assert_eq!(news.and_then(|news| news.answered), Some(Asked { below: 20, at: at(0) }));
         let news = member.acknowledged(at(1), &answer, 30, |sequence| sequence * 100);
-        assert_eq!(news.and_then(|news| news.lost_below), None);
+        assert_eq!(news.and_then(|news| news.answered), None);
     }
 
     #[test]
@@ -311,8 +355,10 @@ mod tests {
         assert!(!member.miss(11));
         member.repaired(at(5), 11, 20);
         let repair = member.repairs[&11];
-        assert!(!member.lost_again(at(6), repair, 3, Duration::from_millis(10)));
-        assert!(member.lost_again(at(15), repair, 3, Duration::from_millis(10)));
+        let patience = Some(Duration::from_millis(10));
+        assert!(!member.lost_again(at(6), repair, 3, patience));
+        assert!(member.lost_again(at(15), repair, 3, patience));
+        assert!(!member.lost_again(at(15), repair, 3, None));
         assert!(member.miss(11));
         member.acknowledged(at(16), &ack(12, &[]), 30, |sequence| sequence * 100);
         assert!(member.repairs.is_empty());

@@ -11,7 +11,7 @@ use super::super::limits::{
     CARRY_MAX, HINT_INTERVAL, LAG_MAX, LOSS_PACKETS, PROBES_UNTIL_LOST, SKIP_INTERVAL,
 };
 use super::super::path::Paths;
-use super::super::progress::Progress;
+use super::super::progress::{Asked, Progress};
 use super::{Outgoing, Skipped, take_token};
 
 impl Outgoing {
@@ -140,11 +140,10 @@ impl Outgoing {
     fn probe_at(&self, member: SenderNumber, progress: &Progress, paths: &mut Paths) -> Timestamp {
         let since =
             if progress.next < self.next() { progress.sign_at.max(self.sent_at) } else { progress.sign_at };
-        since + paths.path(member, self.usage.class()).probe_delay(progress.in_vain.max(progress.backed_off))
+        since + paths.path(member, self.usage.class()).probe_delay(progress.in_vain)
     }
 
-    /// Nothing was heard for a while: sends the last record again, which waits its turn behind whatever is on its way,
-    /// and the first one that is missing; or asks for a grant \[CHN-9\].
+    /// Nothing was heard for a while: asks, and repeats what may be missing \[CHN-9\].
     fn probe_if_due(&mut self, now: Timestamp, member: SenderNumber, paths: &mut Paths) {
         let Some(progress) = self.receivers.get(&member) else { return };
         if !self.awaits(progress) || self.probe_at(member, progress, paths) > now {
@@ -156,10 +155,6 @@ impl Outgoing {
         let in_vain = progress.in_vain.saturating_add(1);
         if let Some(progress) = self.receivers.get_mut(&member) {
             progress.in_vain = in_vain;
-            // A file's record may take longer than a round trip all by itself; repeating it sooner fills a slow line.
-            if self.usage == StreamUse::Files {
-                progress.backed_off = progress.backed_off.max(in_vain);
-            }
         }
         if in_vain == PROBES_UNTIL_LOST {
             paths.path(member, self.usage.class()).silent();
@@ -176,14 +171,21 @@ impl Outgoing {
         }
     }
 
-    /// The last record and the first missing one again, and a probe. What has arrived already is not opened twice, so
-    /// only the probe is sure of an answer. It overtakes bulk: its answer says what was lost only if nothing can be on
-    /// its way any more.
+    /// The last record again, which waits its turn behind whatever is on its way, the first missing one, and a probe.
+    /// What has arrived already is not opened twice, so only the probe is sure of an answer. It overtakes what is on its
+    /// way: its answer says what was lost only if that can be nothing any more.
+    ///
+    /// A file's record may take longer than a round trip all by itself, and repeating it would fill a slow line: a mark
+    /// goes behind what is on its way, and its answer leaves no doubt \[CHN-14\].
     fn repeat(&mut self, now: Timestamp, member: SenderNumber, answer_tells_losses: bool) {
         let next = self.next();
         let Some(progress) = self.receivers.get_mut(&member) else { return };
         progress.sign_at = now;
         let first = progress.next;
+        if self.usage == StreamUse::Files && first < next {
+            progress.mark_due = true;
+            return;
+        }
         let last = (first..next).next_back().filter(|last| !progress.has(*last));
         for sequence in [Some(first).filter(|first| *first < next), last].into_iter().flatten() {
             progress.miss(sequence);
@@ -191,7 +193,7 @@ impl Outgoing {
         }
         let token = take_token(&mut self.next_token);
         if answer_tells_losses {
-            progress.probed(token, next);
+            progress.probed(now, token, next);
         }
         self.entries.push((member, AckEntry::Probe { stream: self.stream, token }));
     }
@@ -203,10 +205,13 @@ impl Outgoing {
         })
     }
 
-    pub(super) fn miss_below(&mut self, member: SenderNumber, below: u64) {
+    /// What was sent before a question and had not arrived at its answer is lost; what was repaired since may still come.
+    pub(super) fn miss_asked(&mut self, member: SenderNumber, asked: Asked) {
         let Some(progress) = self.receivers.get_mut(&member) else { return };
-        for sequence in progress.next..below {
-            if !progress.has(sequence) {
+        for sequence in progress.next..asked.below {
+            let repair = progress.repairs.get(&sequence);
+            let repaired_since = repair.is_some_and(|repair| !repair.due && repair.sent_at > asked.at);
+            if !progress.has(sequence) && !repaired_since {
                 progress.miss(sequence);
                 self.repairs.insert(sequence);
             }
@@ -223,7 +228,8 @@ impl Outgoing {
         }
         let path = paths.path(member, self.usage.class());
         let delay = path.loss_delay();
-        let patience = path.repair_delay();
+        // A file's repairs are asked about, as all else that is on its way \[CHN-14\].
+        let patience = (self.usage != StreamUse::Files).then(|| path.repair_delay());
         let highest_end = progress.highest_end();
         let mut loss_at: Option<Timestamp> = None;
         for sequence in gaps.into_iter().flat_map(|(start, end)| start..end) {
@@ -243,8 +249,10 @@ impl Outgoing {
                 }
             } else {
                 let at = match progress.repairs.get(&sequence) {
-                    Some(repair) if repair.due => continue,
-                    Some(repair) => repair.sent_at + patience,
+                    Some(repair) => match patience {
+                        Some(patience) if !repair.due => repair.sent_at + patience,
+                        _ => continue,
+                    },
                     None => record.sent_at.max(self.switched_at) + delay,
                 };
                 loss_at = Some(loss_at.map_or(at, |earlier| earlier.min(at)));
