@@ -34,6 +34,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("partition-heals", include_str!("../scenarios/partition-heals.toml")),
     ("broker-down", include_str!("../scenarios/broker-down.toml")),
     ("slow-receiver", include_str!("../scenarios/slow-receiver.toml")),
+    ("thin-line", include_str!("../scenarios/thin-line.toml")),
     ("region-outage", include_str!("../scenarios/region-outage.toml")),
     ("transit-dies", include_str!("../scenarios/transit-dies.toml")),
 ];

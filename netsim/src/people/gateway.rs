@@ -232,6 +232,14 @@ impl Gateway {
         }
     }
 
+    /// Bytes have left the socket, which takes as many of what waits, part of a frame or not.
+    pub(super) fn moved(&mut self, now: Now, conn: ConnId) {
+        let Some(seat) = self.seats.get_mut(&conn) else { return };
+        if !seat.queues.is_empty() {
+            seat.core.handle_write(now, true, true);
+        }
+    }
+
     /// Whether a closed connection has written its last words.
     pub(super) fn is_done(&self, conn: ConnId) -> bool {
         self.seats.get(&conn).is_none_or(|seat| seat.closed && seat.last.is_none())

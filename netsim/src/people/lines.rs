@@ -114,6 +114,10 @@ impl World {
             self.person_receives(who, conn, &bytes);
         }
         if self.is_current(conn) && self.is_awake(node) {
+            let now = self.now_of(node);
+            if let Some(gateway) = self.people.gateways.get_mut(&node) {
+                gateway.moved(now, conn);
+            }
             self.node_writes(conn);
             self.after_gateway(node);
         }
@@ -234,14 +238,14 @@ impl World {
             let (node, who, way) = (line.node, line.who, line.way);
             let rate = self.people.persons[who].downstream;
             let window = if rate.is_some() { WINDOW_SLOW } else { WINDOW };
-            let room = window.saturating_sub(line.in_flight[1]);
             let now = self.now_of(node);
             let Some(gateway) = self.people.gateways.get_mut(&node) else { return };
-            if room == 0 {
+            if line.in_flight[1] >= window {
                 return gateway.blocked(now, conn);
             }
+            // A whole batch, as relayd takes it: what the socket does not take of it waits before all else.
             let mut bytes = Vec::new();
-            gateway.take(now, conn, room.min(WRITE_BATCH_BYTES), &mut bytes);
+            gateway.take(now, conn, WRITE_BATCH_BYTES, &mut bytes);
             if bytes.is_empty() {
                 if gateway.is_done(conn) {
                     gateway.disconnect(now, conn, true);

@@ -45,6 +45,11 @@ fn slow_receiver() {
 }
 
 #[test]
+fn thin_line() {
+    assert_eq!(figure(&held("thin-line"), "files_done"), 1);
+}
+
+#[test]
 fn transit_dies() {
     held("transit-dies");
 }
