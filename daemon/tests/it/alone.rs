@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use proto_spec::revocation::Revoked;
@@ -13,7 +14,9 @@ use sealcast_trust::cert::{chain_from_pem, inspect};
 use sealcast_trust::{AdminRole, CertificateRole, MeshTrust};
 use tonic::Code;
 
-use super::support::{Caller, Mesh, Relayd, admin_on, channel, client_config, free_ports, now, relayd, tls};
+use super::support::{
+    Caller, Mesh, Relayd, admin_on, channel, client_config, free_ports, get, now, relayd, tls,
+};
 
 fn label(status: &tonic::Status) -> &str {
     status.metadata().get("sealcast-refusal").map_or("", |label| label.to_str().unwrap())
@@ -88,6 +91,39 @@ async fn a_revoked_administrator_is_out() {
     assert!(refused().await, "the list is kept");
     let mut local = admin_on(node.state.join("admin.sock")).await;
     assert_eq!(local.show_node(rpc::ShowNodeRequest::default()).await.unwrap().into_inner().revocations, 1);
+}
+
+/// A disk that is full when the journal is written ends the journal, says so once, and nothing else.
+#[tokio::test]
+async fn a_full_disk_ends_the_journal_alone() {
+    let mesh = Mesh::new();
+    let [port, ops] = free_ports();
+    let config = mesh.config(port, ops, "", "[mesh]\njournal = true\n");
+    let state = mesh.path("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Whatever is written there finds no space.
+    std::os::unix::fs::symlink("/dev/full", state.join("journal-0")).unwrap();
+    let mut command = relayd();
+    command.args(["run", "--log-format", "json", "--config"]).arg(&config);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut talk = Vec::new();
+    let said = |talk: &[String], what: &str| talk.iter().filter(|line| line.contains(what)).count();
+    let ended = "the journal cannot be written and ends here";
+    while said(&talk, "\"message\":\"ready\"") == 0 || said(&talk, ended) == 0 {
+        talk.push(lines.next().expect("it says both"));
+    }
+    let mut caller = Caller::connect(SocketAddr::from(([127, 0, 0, 1], port)), &mesh.path("ca.pem")).await;
+    caller.client.about(rpc::AboutRequest {}).await.unwrap();
+    let ready = get(SocketAddr::from(([127, 0, 0, 1], ops)), "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
+    talk.extend(lines);
+    assert!(child.wait().unwrap().success());
+    assert_eq!((said(&talk, ended), said(&talk, "No space left on device")), (1, 1), "{talk:?}");
 }
 
 /// SIGHUP: what can be changed while the node runs is in force at once, what cannot is named, nonsense changes nothing, and

@@ -11,7 +11,7 @@ use super::pki::Pki;
 use super::world::{Node, PATIENCE, Plan, link, revoke, start, start_with, stranger, until};
 use crate::clock::Clock;
 use crate::tls;
-use crate::trunk::config::{ADDRESS_HANDSHAKES_MAX, CLOCK_OFFSET_MAX};
+use crate::trunk::config::{ADDRESS_HANDSHAKES_MAX, CLOCK_OFFSET_MAX, CONNECTIONS_OF_PEER_MAX};
 
 /// A node that presents this certificate is refused by a good one, whoever dials.
 async fn refused_both_ways(good: &Node, pki: &Pki, files: tls::Identity, reason: TrunkRefusal) {
@@ -96,6 +96,23 @@ async fn connections_that_are_none() {
     }
     until("one too many", || patient.refused("too_many") == 1).await;
     drop(held);
+}
+
+/// \[TRK-4\]: control connections of one node beyond what a pair needs, however good its certificate is.
+#[tokio::test]
+async fn control_connections_beyond_a_pairs() {
+    let pki = Pki::new("test");
+    let good = start(&pki, 1).await;
+    let files = pki.node(7);
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS_OF_PEER_MAX {
+        let mut control = stranger(good.address, Some(&files), Some(alpn::TRUNK)).await.unwrap();
+        assert_eq!(control.read_u8().await.unwrap(), WELCOME);
+        held.push(control);
+    }
+    assert_eq!(good.refused("too_many"), 0);
+    held.push(stranger(good.address, Some(&files), Some(alpn::TRUNK)).await.unwrap());
+    until("one too many", || good.refused("too_many") == 1).await;
 }
 
 /// \[TRK-2\]: a dial for one node refuses another, and takes the next address.
