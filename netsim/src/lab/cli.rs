@@ -144,15 +144,14 @@ fn with_folder<T>(
     }
 }
 
-/// What the scenario's files take, at their sender and at each receiver.
+/// What the scenario's files take, at their sender and at each receiver: of each sender one is there at a time.
 fn space(scenario: &Scenario) -> u64 {
     let files = scenario.workload.iter().filter_map(|load| match load.kind {
-        LoadKind::File { bytes, count } => {
+        LoadKind::File { bytes, .. } => {
             let senders = scenario.meant(load.session.as_deref(), load.from.as_deref());
-            let each = bytes.saturating_mul(count);
             let copies: usize =
                 senders.iter().map(|(session, _)| scenario.sessions[*session].endpoints.len()).sum();
-            Some(each.saturating_mul(copies as u64))
+            Some(bytes.saturating_mul(copies as u64))
         }
         _ => None,
     });

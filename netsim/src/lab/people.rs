@@ -65,12 +65,12 @@ pub enum Told {
         /// What.
         text: String,
     },
-    /// A file has come, or has gone to all.
+    /// A file has come whole, or has gone to all.
     File {
         /// Its name.
         name: String,
-        /// Whether it came.
-        received: bool,
+        /// Where it is, if it came.
+        received: Option<PathBuf>,
     },
     /// A file did not come, or did not go.
     FileFailed(String),
@@ -308,7 +308,10 @@ fn told(line: &str) -> Option<(usize, Told)> {
         "state" => Told::State(text("state")),
         "members" => Told::Members(event["members"].as_array()?.len()),
         "chat" => Told::Chat { from: event["from"].as_u64()?, text: text("text") },
-        "file_done" => Told::File { name: text("file"), received: event["direction"] == "receiving" },
+        "file_done" => Told::File {
+            name: text("file"),
+            received: (event["direction"] == "receiving").then(|| PathBuf::from(text("path"))),
+        },
         "file_failed" | "file_refused" => Told::FileFailed(text("reason")),
         "reattached" => Told::Reattached {
             gap: Duration::from_millis(event["gap_ms"].as_u64().unwrap_or_default()),
@@ -350,8 +353,8 @@ mod tests {
             ),
             (r#"{"id":"7","event":"members","members":[{"number":1},{"number":2}]}"#, Some(Told::Members(2))),
             (
-                r#"{"id":"7","event":"file_done","transfer":{},"direction":"receiving","file":"f-1"}"#,
-                Some(Told::File { name: "f-1".into(), received: true }),
+                r#"{"id":"7","event":"file_done","transfer":{},"direction":"receiving","file":"f-1","path":"/d/f-1"}"#,
+                Some(Told::File { name: "f-1".into(), received: Some("/d/f-1".into()) }),
             ),
             (
                 r#"{"id":"7","event":"reattached","gap_ms":40,"how":"standby","node":"127.0.0.1:8200"}"#,

@@ -84,7 +84,8 @@ pub(super) struct Run<'a> {
 struct Task {
     who: usize,
     kind: LoadKind,
-    next: Duration,
+    /// When the next one is due; `None` while the file before it is under way.
+    next: Option<Duration>,
     every: Duration,
     stop: Duration,
     /// Files: those that have begun.
@@ -150,7 +151,8 @@ struct Playing<'h> {
     /// Nodes that a fault has named.
     named: BTreeSet<NodeNumber>,
     /// Files that were offered: who, and its name.
-    files_sent: Vec<(usize, String)>,
+    /// By whom, the name, and where it was before it had gone to all.
+    files_sent: Vec<(usize, String, PathBuf)>,
     begun: Instant,
 }
 
@@ -186,7 +188,7 @@ impl<'h> Playing<'h> {
             if over && (now >= duration + LATE || self.complete(stage, record)) {
                 return Ok(now);
             }
-            let next = self.tasks.iter().map(|task| task.next);
+            let next = self.tasks.iter().filter_map(|task| task.next);
             let next = next.chain(self.faults.iter().map(|(at, _)| *at)).chain([look_at]);
             let next = next.chain((!over).then_some(duration)).min().unwrap_or(now + GLANCE);
             let Some(happening) = run.hub.happening(self.begun + next.max(now))? else { continue };
@@ -229,13 +231,14 @@ impl<'h> Playing<'h> {
         record: &mut Record,
         now: Duration,
     ) -> anyhow::Result<()> {
-        self.tasks.retain(|task| task.next < task.stop);
-        for task in self.tasks.iter_mut().filter(|task| task.next <= now) {
+        self.tasks.retain(|task| task.next.is_none_or(|next| next < task.stop));
+        for task in &mut self.tasks {
+            let Some(due) = task.next.filter(|next| *next <= now) else { continue };
             match task.kind {
                 LoadKind::Chat { bytes, .. } => {
                     // Those that were missed while something else took its time are not made up for.
-                    let missed = (now - task.next).as_nanos() / task.every.as_nanos().max(1);
-                    task.next += task.every * (u32::try_from(missed).unwrap_or(0) + 1);
+                    let missed = (now - due).as_nanos() / task.every.as_nanos().max(1);
+                    task.next = Some(due + task.every * (u32::try_from(missed).unwrap_or(0) + 1));
                     if stage.seats[task.who].over.is_some() {
                         continue;
                     }
@@ -248,12 +251,13 @@ impl<'h> Playing<'h> {
                     // The next one when this one is done, by the sender's word.
                     let name = format!("f{}-{}-{}", task.load, task.who, task.begun);
                     task.begun += 1;
-                    task.next = if task.begun < count { Duration::MAX } else { task.stop };
-                    let path = write_file(run.folder, &name, bytes)?;
+                    task.next = (task.begun == count).then_some(task.stop);
+                    let content = format!("content-{}-{}", task.load, task.who);
+                    let path = offered(run.folder, &name, &content, bytes)?;
                     stage.people.send(task.who, &path)?;
-                    self.files_sent.push((task.who, name));
+                    self.files_sent.push((task.who, name, path));
                 }
-                LoadKind::Packets { .. } => task.next = task.stop,
+                LoadKind::Packets { .. } => task.next = Some(task.stop),
             }
         }
         Ok(())
@@ -269,14 +273,17 @@ impl<'h> Playing<'h> {
                     record.lines.deliver(sender, who, number, since);
                 }
             }
-            Told::File { name, received: false } => {
+            // What has arrived whole is of no more use, and a long run would fill the disk.
+            Told::File { received: Some(path), .. } => discard(path, record),
+            Told::File { name, received: None } => {
+                if let Some((_, _, path)) = self.files_sent.iter().find(|(_, sent, _)| sent == name) {
+                    discard(path, record);
+                }
                 let offered = |task: &&mut Task| {
                     task.who == who && name.starts_with(&format!("f{}-{}-", task.load, task.who))
                 };
-                if let Some(task) = self.tasks.iter_mut().find(offered)
-                    && task.next == Duration::MAX
-                {
-                    task.next = since;
+                if let Some(task) = self.tasks.iter_mut().find(offered) {
+                    task.next.get_or_insert(since);
                 }
             }
             Told::Refused(reason) => {
@@ -305,17 +312,17 @@ impl<'h> Playing<'h> {
             let all = record.receivers[sender].iter();
             all.copied().filter(|receiver| stage.seats[*receiver].over.is_none()).collect()
         };
-        let files = self.files_sent.iter().all(|(who, name)| {
+        let files = self.files_sent.iter().all(|(who, name, _)| {
             receivers(*who).into_iter().all(|receiver| stage.seats[receiver].files.contains(name))
         });
         let members = stage.seats.iter().all(|seat| seat.over.is_some() || seat.member());
-        let quiet = !self.tasks.iter().any(|task| task.next == Duration::MAX);
+        let quiet = self.tasks.iter().all(|task| task.next.is_some());
         quiet && files && members && !self.converging.is_open() && record.lines.complete(receivers)
     }
 
     /// What can be said only in the end.
     fn close(&mut self, stage: &Stage<'h>, record: &mut Record) {
-        for (who, name) in &self.files_sent {
+        for (who, name, _) in &self.files_sent {
             for receiver in &record.receivers[*who] {
                 record.files.0 += 1;
                 record.files.1 += u64::from(stage.seats[*receiver].files.contains(name));
@@ -361,7 +368,7 @@ fn tasks(scenario: &Scenario, stage: &Stage<'_>) -> Vec<Task> {
             tasks.push(Task {
                 who: stage.who(*session, *endpoint),
                 kind: load.kind,
-                next: load.start + every * place / count,
+                next: Some(load.start + every * place / count),
                 every,
                 stop: load.stop,
                 begun: 0,
@@ -384,15 +391,33 @@ fn number_of(text: &str) -> Option<(usize, u64)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Bytes that nothing can make shorter, equal for equal names.
-fn write_file(folder: &Path, name: &str, bytes: u64) -> anyhow::Result<PathBuf> {
-    let path = folder.join("files").join(name);
-    std::fs::create_dir_all(folder.join("files"))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(name.as_bytes());
-    let mut file = std::fs::File::create(&path).with_context(|| format!("{}", path.display()))?;
-    std::io::copy(&mut std::io::Read::take(hasher.finalize_xof(), bytes), &mut file)?;
+/// A file to offer. Its content is made once and has many names, so that one file after the other costs the lab no time in
+/// which it should listen.
+fn offered(folder: &Path, name: &str, content: &str, bytes: u64) -> anyhow::Result<PathBuf> {
+    let folder = folder.join("files");
+    std::fs::create_dir_all(&folder)?;
+    let (content, path) = (folder.join(content), folder.join(name));
+    if !content.exists() {
+        write_file(&content, bytes)?;
+    }
+    std::fs::hard_link(&content, &path).with_context(|| format!("{}", path.display()))?;
     Ok(path)
+}
+
+/// Bytes that nothing can make shorter, equal for equal names.
+fn write_file(path: &Path, bytes: u64) -> anyhow::Result<()> {
+    let name = path.file_name().context("a path without a name")?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(name.as_encoded_bytes());
+    let mut file = std::fs::File::create(path).with_context(|| format!("{}", path.display()))?;
+    std::io::copy(&mut std::io::Read::take(hasher.finalize_xof(), bytes), &mut file)?;
+    Ok(())
+}
+
+fn discard(path: &Path, record: &mut Record) {
+    if let Err(error) = std::fs::remove_file(path) {
+        record.notes.insert(format!("{}: {error}", path.display()));
+    }
 }
 
 /// A panic in a node's log.

@@ -1,6 +1,6 @@
 //! `cargo xtask bench mesh`: several real nodes. What a packet costs that crosses them, and what an endpoint feels when its
-//! node, or one on the way, is killed, stands still, or is drained; each beside a run of equal load in which nothing
-//! happens.
+//! node, or one on the way, is killed, stands still, or is drained, while files fill half of what the machine can do; each
+//! beside a run of equal load in which nothing happens.
 //!
 //! Costs are measured with the load generator and `relayd dev`; the rest are scenarios of the lab (docs/LAB.md), written
 //! here because they repeat one fault many times.
@@ -11,7 +11,7 @@ mod scenario;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use netsim::lab::programs::Programs;
 use netsim::lab::{Trial, converge_limit};
 
@@ -83,7 +83,11 @@ impl Bench {
     fn both(&self, cycle: Cycle) -> Result<(Trial, Trial)> {
         let calm = Cycle { times: cycle.times.min(TIMES_QUICK), ..cycle };
         let calm = Trial::play(&calm.text(), &self.programs, true, true)?;
+        let before = busy()?;
         let trial = Trial::play(&cycle.text(), &self.programs, true, false)?;
+        let after = busy()?;
+        let share = (after.0 - before.0) / (after.1 - before.1);
+        println!("  of the machine in use meanwhile, files under way: {:.0} %", share * 100.0);
         for note in &trial.notes {
             println!("  note: {note}");
         }
@@ -166,6 +170,17 @@ impl Bench {
         figures.iter().for_each(Figure::print);
         Ok(figures)
     }
+}
+
+/// What all processors did since the machine started, and could have done, in ticks (proc_stat(5)).
+fn busy() -> Result<(f64, f64)> {
+    let text = std::fs::read_to_string("/proc/stat").context("/proc/stat cannot be read")?;
+    let first = text.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> = first.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+    ensure!(ticks.len() >= 8, "/proc/stat begins with {first:?}");
+    // user, nice, system, idle, iowait, irq, softirq, steal; what guests did is within user.
+    let all: f64 = ticks[..8].iter().sum();
+    Ok((all - ticks[3] - ticks[4], all))
 }
 
 /// The gaps after this kind of fault, in milliseconds, ascending. An endpoint that goes on only when its node is back has

@@ -345,7 +345,7 @@ impl<'h> Stage<'h> {
             Told::Code { code } => seat.codes.push_back(code),
             Told::State(state) => seat.state = state,
             Told::Members(count) => seat.members = count,
-            Told::File { name, received: true } => drop(seat.files.insert(name)),
+            Told::File { name, received: Some(_) } => drop(seat.files.insert(name)),
             Told::Ended(why) => seat.over = Some(why),
             Told::Gone(talk) => {
                 seat.over.get_or_insert_with(|| format!("the program ended{talk}"));

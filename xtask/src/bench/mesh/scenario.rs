@@ -6,6 +6,15 @@ use std::fmt::Write as _;
 pub(super) const RTT_MS: u64 = 2;
 /// Lines a second: the resolution of a gap.
 const LINES_S: u32 = 100;
+/// The session whose chat is measured.
+const MEASURED: &str = "help";
+/// Those that send files from the one place to the other all the while: each fills its window (some 25 MB/s over these lines),
+/// and together they take about half of a machine with two cores.
+const SESSIONS: [&str; 2] = [MEASURED, "load"];
+/// One file after the other, each whole or not at all.
+const FILE_BYTES: u64 = 64 * 1_024 * 1_024;
+/// More than any run has time for.
+const FILES_MAX: u32 = 10_000;
 /// From time 0 to the first fault.
 const LEAD_MS: u32 = 2_000;
 
@@ -80,7 +89,9 @@ impl Cycle {
         });
         let _ = write!(
             text,
-            "\n[[workload]]\nkind = \"chat\"\nfrom = \"sender\"\nper_s = {LINES_S}\n\n[checks]\n"
+            "\n[[workload]]\nkind = \"chat\"\nsession = \"{MEASURED}\"\nfrom = \"sender\"\nper_s = \
+             {LINES_S}\n\n[[workload]]\nkind = \"file\"\nfrom = \"sender\"\nbytes = {FILE_BYTES}\ncount = \
+             {FILES_MAX}\n\n[checks]\n"
         );
         if self.layout == Layout::WithoutBroker {
             fault(&mut text, 0, "kill", 1);
@@ -130,16 +141,14 @@ fn fault(text: &mut String, at_ms: u32, kind: &str, node: u32) {
     }
 }
 
-/// Nodes 1 to 3, or to 4; a session from `sender_at` to 2 and 3.
+/// Nodes 1 to 3, or to 4; sessions from `sender_at` to 2 and 3.
 fn pair(sender_at: u32) -> String {
     let others = sender_at.max(3) - 1;
-    format!(
+    let mesh = format!(
         "[regions]\nnames = [\"here\"]\nrtt_ms = [[{RTT_MS}]]\n\n[[node]]\nnumber = 1\nregion = \"here\"\nbroker = \
-         true\n\n[[node]]\nnumber = 2\ncount = {others}\nregion = \"here\"\n\n[[session]]\nname = \
-         \"help\"\nendpoint = [\n    {{ name = \"sender\", role = \"provider\", region = \"here\", node = \
-         {sender_at}, standby = false }},\n    {{ name = \"receiver\", role = \"customer\", region = \"here\", node = \
-         2, standby_node = 3 }},\n]\n"
-    )
+         true\n\n[[node]]\nnumber = 2\ncount = {others}\nregion = \"here\"\n"
+    );
+    mesh + &sessions("here", sender_at, "node = 2, standby_node = 3")
 }
 
 /// 1 - 2 - 3 is short, 1 - 4 - 3 is not.
@@ -153,10 +162,18 @@ fn transit() -> String {
     {
         let _ = write!(text, "\n[[node]]\nnumber = {number}\nregion = \"{region}\"\nbroker = {broker}\n");
     }
-    text.push_str(
-        "\n[[session]]\nname = \"help\"\nendpoint = [\n    { name = \"sender\", role = \"provider\", region = \
-         \"short\", node = 1, standby = false },\n    { name = \"receiver\", role = \"customer\", region = \"short\", \
-         node = 3, standby = false },\n]\n",
-    );
+    text + &sessions("short", 1, "node = 3, standby = false")
+}
+
+fn sessions(region: &str, sender_at: u32, receiver: &str) -> String {
+    let mut text = String::new();
+    for name in SESSIONS {
+        let _ = write!(
+            text,
+            "\n[[session]]\nname = \"{name}\"\nendpoint = [\n    {{ name = \"sender\", role = \"provider\", region = \
+             \"{region}\", node = {sender_at}, standby = false }},\n    {{ name = \"receiver\", role = \
+             \"customer\", region = \"{region}\", {receiver} }},\n]\n"
+        );
+    }
     text
 }
