@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use proto_spec::NodeNumber;
 use proto_spec::lsa::Roles;
 use proto_spec::mesh::{Chain, ChainKind};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use sealcast_mesh::Input;
 use sealcast_trust::{BrokerKey, key};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -122,6 +124,8 @@ struct Swapped {
     broker: Option<BrokerKey>,
     /// What none of the above may bring back.
     revocations: Arc<Revocations>,
+    /// Who the node is between nodes, as long as it runs: its number and its key.
+    node: (NodeNumber, [u8; 32]),
     levels: Levels,
 }
 
@@ -210,6 +214,7 @@ impl Node {
             brokers: Arc::clone(&brokers),
             broker: material.broker.as_ref().map(|broker| BrokerKey::new(&broker.identity)).transpose()?,
             revocations: Arc::clone(&revocations),
+            node: (material.number, material.node.key),
             levels: options.levels,
         };
         let broker_chain = match &config.broker {
@@ -224,14 +229,7 @@ impl Node {
                 trunk_address.map(|address| address.port()),
                 if material.broker.is_some() { Roles::GATEWAY.and(Roles::BROKER) } else { Roles::GATEWAY },
             ),
-            identity: sealcast_mesh::Identity {
-                node: material.number,
-                key: material.node.key,
-                certificate: material.node.certificate,
-                issued: material.node.not_before,
-                expires: material.node.not_after,
-                chain: material.node_files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
-            },
+            identity: material.mesh_identity(),
             key: key::signing_key_from_pkcs8(material.node_files.key.secret_der())?,
             incarnation: next_incarnation(state.path())?,
             seed,
@@ -439,7 +437,7 @@ impl Node {
         loop {
             match signals.next().await {
                 Order::End => break,
-                Order::Reload => config = reload(config, clock, &metrics, &material),
+                Order::Reload => config = reload(config, clock, &metrics, &material, &overlay).await,
             }
         }
 
@@ -556,7 +554,13 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
 
 /// Reads the configuration and the certificates anew; what cannot be used leaves what is in force. No connection is
 /// touched.
-fn reload(config: Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) -> Config {
+async fn reload(
+    config: Config,
+    clock: Clock,
+    metrics: &Metrics,
+    swapped: &Swapped,
+    overlay: &Overlay,
+) -> Config {
     let newer = match config.read_anew() {
         Ok(newer) => newer,
         Err(error) => {
@@ -568,7 +572,14 @@ fn reload(config: Config, clock: Clock, metrics: &Metrics, swapped: &Swapped) ->
         Ok(material) => {
             metrics.certificate_ends("node", material.node.not_after.seconds());
             match material.mesh_tls(swapped.revocations.shared()) {
-                Ok(mesh) => swapped.mesh_tls.store(Arc::new(mesh)),
+                Ok(_) if (material.number, material.node.key) != swapped.node => tracing::warn!(
+                    "the node's number or key is another one: endpoints are shown the new certificate at once, other nodes \
+                     after a restart"
+                ),
+                Ok(mesh) => {
+                    swapped.mesh_tls.store(Arc::new(mesh));
+                    overlay.input(Input::Renewed(material.mesh_identity())).await;
+                }
                 Err(error) => tracing::error!(%error, "trunks keep the old certificate"),
             }
             swapped.endpoint_tls.store(material.endpoint_tls);
@@ -723,7 +734,7 @@ mod tests {
         for file in &issued.files {
             crate::state::write_file(&pki.join(&file.name), &file.contents, 0o600).unwrap();
         }
-        reload(node.config.clone(), node.clock, &node.metrics, &node.material);
+        reload(node.config.clone(), node.clock, &node.metrics, &node.material, &node.overlay).await;
         let verifier = node.material.brokers.verifier().load_full();
         assert_ne!(issued.identity.certificate, running);
         assert!(verifier.broker(&issued.identity.certificate).is_some(), "the new one is known");

@@ -115,6 +115,18 @@ impl Material {
 }
 
 impl Material {
+    /// Who the node is in the overlay.
+    pub fn mesh_identity(&self) -> sealcast_mesh::Identity {
+        sealcast_mesh::Identity {
+            node: self.number,
+            key: self.node.key,
+            certificate: self.node.certificate,
+            issued: self.node.not_before,
+            expires: self.node.not_after,
+            chain: self.node_files.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        }
+    }
+
     /// What the node presents to other nodes and believes of them, less what is `revoked`.
     ///
     /// # Errors

@@ -80,6 +80,10 @@ pub const QUARANTINE: Duration = Duration::from_secs(600);
 pub const REVOKED_MAX: usize = 4_096;
 /// Clocks may disagree this much where signed times are judged.
 pub const CLOCK_LEEWAY: Duration = Duration::from_secs(300);
+/// Nodes whose clocks are known to be too far away: more say nothing that these do not.
+pub const CLOCKS_MAX: usize = 64;
+/// How long a node's clock counts as too far away since it was last looked at: links are tried much more often.
+pub const CLOCK_KEEP: Duration = Duration::from_secs(600);
 /// How often ages are looked at.
 pub const AGE_INTERVAL: Duration = Duration::from_secs(10);
 

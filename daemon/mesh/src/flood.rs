@@ -389,7 +389,7 @@ impl Node {
         }
     }
 
-    fn send_all(&mut self, except: Option<NodeNumber>, message: &MeshMessage) {
+    pub(crate) fn send_all(&mut self, except: Option<NodeNumber>, message: &MeshMessage) {
         for to in self.links.keys().copied().filter(|to| Some(*to) != except).collect::<Vec<_>>() {
             self.send(to, message);
         }

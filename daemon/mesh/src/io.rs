@@ -10,6 +10,7 @@ use proto_spec::tombstone::Tombstone;
 use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId, WallTime};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Identity;
 use crate::wired::Wired;
 
 /// Names a request to the shell.
@@ -105,6 +106,15 @@ pub enum Input {
     Tombstone(Wired<Tombstone>),
     /// This node's load, once a second.
     Load(LoadReport),
+    /// A node's wall clock was measured in a trunk's hello, whether the trunk is refused for it or not \[TRK-11\].
+    Clock {
+        /// Whose.
+        peer: NodeNumber,
+        /// How far it is ahead of this one's, in milliseconds.
+        offset_ms: i64,
+    },
+    /// This node's certificate was renewed: the same number, the same key \[LSA-16\].
+    Renewed(Identity),
     /// Go out of service.
     Drain {
         /// Within this time.
@@ -250,6 +260,11 @@ pub enum Output {
     MayStop,
     /// Something that an operator should know.
     Alarm(Alarm),
+    /// A clock that an [`Alarm::Clock`] spoke of agrees again, or was not heard of for long.
+    ClockSettled {
+        /// Whose.
+        peer: NodeNumber,
+    },
 }
 
 /// Why a trunk is closed; the labels are the counter's.
@@ -301,6 +316,16 @@ pub enum Alarm {
         node: NodeNumber,
         /// The certificate.
         certificate: [u8; 32],
+    },
+    /// Two wall clocks are too far apart for a trunk \[TRK-11\]; stands until [`Output::ClockSettled`], and a newer one of
+    /// the same node replaces it.
+    Clock {
+        /// Which of the two disagrees with most, as far as it can be told.
+        odd: Option<NodeNumber>,
+        /// The other node.
+        peer: NodeNumber,
+        /// How far its clock is ahead of this one's, in milliseconds.
+        offset_ms: i64,
     },
     /// More nodes than a mesh may have.
     TooManyNodes,

@@ -28,6 +28,7 @@ pub mod peering;
 pub mod spf;
 
 mod bucket;
+mod clocks;
 mod drain;
 mod flood;
 mod lsdb;

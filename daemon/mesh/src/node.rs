@@ -10,9 +10,11 @@ use proto_spec::tombstone::Tombstone;
 use proto_spec::{NodeNumber, Now, SessionId, Timestamp, Wire};
 use serde::{Deserialize, Serialize};
 
+use crate::clocks::Clocks;
 use crate::config::{
-    AGE_INTERVAL, CHAINS_MAX, Config, HOME_DIGEST_INTERVAL, HOUSEKEEPING_INTERVAL, Identity, LINKS_SPARE,
-    LSA_CHAINLESS_MAX, LSA_PARKED_MAX, REQUESTS_MAX, SESSIONS_MAX, TOMBSTONE_COPIES_MAX, TOMBSTONES_MAX,
+    AGE_INTERVAL, CHAINS_MAX, CLOCKS_MAX, Config, HOME_DIGEST_INTERVAL, HOUSEKEEPING_INTERVAL, Identity,
+    LINKS_SPARE, LSA_CHAINLESS_MAX, LSA_PARKED_MAX, REQUESTS_MAX, SESSIONS_MAX, TOMBSTONE_COPIES_MAX,
+    TOMBSTONES_MAX,
 };
 use crate::counters::Counters;
 use crate::drain::Drain;
@@ -78,6 +80,7 @@ pub struct Node {
     pub(crate) sessions: Sessions,
     pub(crate) tombstones: Tombstones,
     pub(crate) drain: Drain,
+    pub(crate) clocks: Clocks,
 }
 
 /// How much a node holds of everything that is bounded, each with its bound.
@@ -127,6 +130,7 @@ impl Node {
             home_candidates: Vec::new(),
             tombstones: Tombstones::default(),
             drain: Drain::default(),
+            clocks: Clocks::default(),
         };
         let chain = node.own_chain();
         node.flood.keep_chain(chain);
@@ -163,6 +167,8 @@ impl Node {
             Input::Load(report) => self.report_load(report),
             Input::Drain { within } => self.start_drain(within),
             Input::Undrain => self.stop_drain(),
+            Input::Clock { peer, offset_ms } => self.clock_measured(peer, offset_ms),
+            Input::Renewed(identity) => self.renewed(identity),
         }
         while let Some(timer) = self.timers.due(self.now.mono) {
             self.expired(timer);
@@ -248,6 +254,7 @@ impl Node {
             ("memberships of a session", self.sessions.largest(), crate::config::MEMBERSHIPS_MAX),
             ("tombstones", self.tombstones.len(), TOMBSTONES_MAX),
             ("copies of tombstones", self.tombstones.copies(), TOMBSTONE_COPIES_MAX),
+            ("clocks", self.clocks.len(), CLOCKS_MAX),
         ])
     }
 
@@ -361,7 +368,10 @@ impl Node {
             Timer::Excess => self.drop_surplus(),
             Timer::Tell => self.tell_due(),
             Timer::HomeDigest => self.send_home_digests(),
-            Timer::Housekeeping => self.keep_house(),
+            Timer::Housekeeping => {
+                self.keep_house();
+                self.forget_clocks();
+            }
             Timer::Ready => self.ready_due(),
             Timer::Tombstones => self.tombstones_due(),
             Timer::Handover => self.hand_over(),

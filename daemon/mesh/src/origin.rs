@@ -6,7 +6,9 @@ use proto_spec::{NodeNumber, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
-use crate::config::{LSA_GATHER, LSA_INTERVAL, LSA_REFRESH, LSA_URGENT_BURST, LSA_URGENT_RATE, QUARANTINE};
+use crate::config::{
+    Identity, LSA_GATHER, LSA_INTERVAL, LSA_REFRESH, LSA_URGENT_BURST, LSA_URGENT_RATE, QUARANTINE,
+};
 use crate::io::{Alarm, Signer};
 use crate::node::{Node, Request};
 use crate::timers::Timer;
@@ -65,6 +67,22 @@ impl Node {
     pub(crate) fn own_signer(&self) -> Signer {
         let crate::config::Identity { node, key, certificate, issued, expires, .. } = self.identity;
         Signer { node, key, certificate, issued, expires }
+    }
+
+    /// The node's certificate is another one for the same key \[LSA-16\]. What was signed before stays as good as it was.
+    pub(crate) fn renewed(&mut self, identity: Identity) {
+        assert!(
+            (identity.node, identity.key) == (self.identity.node, self.identity.key),
+            "a renewed certificate keeps number and key"
+        );
+        if identity == self.identity {
+            return;
+        }
+        self.identity = identity;
+        let chain = self.own_chain();
+        self.flood.keep_chain(chain.clone());
+        self.send_all(None, &MeshMessage::Chain(chain));
+        self.renew_own();
     }
 
     /// Something that the LSA says has changed; `urgent` for a lost link or a change of drain state.

@@ -268,13 +268,21 @@ impl Driver {
                     // A drain under way had more time.
                     self.drain_within(Duration::ZERO);
                 }
+                if let Alarm::Clock { peer, .. } = alarm {
+                    self.clock_alarm_over(peer);
+                }
                 if self.alarms.len() >= ALARMS_MAX {
                     self.alarms.pop_front();
                 }
                 self.alarms.push_back((now.wall.0, alarm));
             }
+            Output::ClockSettled { peer } => self.clock_alarm_over(peer),
         }
         None
+    }
+
+    fn clock_alarm_over(&mut self, node: NodeNumber) {
+        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Clock { peer, .. } if *peer == node));
     }
 
     /// What the gateway has to tell: attachments, and ends by this node's own broker.
@@ -436,6 +444,7 @@ const fn alarm_kind(alarm: &Alarm) -> &'static str {
         Alarm::NumberInUse { .. } => "number_in_use",
         Alarm::Cloned { .. } => "cloned",
         Alarm::Revoked { .. } => "revoked",
+        Alarm::Clock { .. } => "clock",
         Alarm::TooManyNodes => "too_many_nodes",
         Alarm::Misbehaved { .. } => "misbehaved",
     }

@@ -206,6 +206,17 @@ fn sentence(alarm: &Alarm) -> String {
                 "the certificate of node {node} is revoked: it is out of service; if it is to return, issue a new one"
             )
         }
+        Alarm::Clock { odd, peer, offset_ms } => {
+            let seconds = offset_ms.unsigned_abs() / 1_000;
+            let way = if *offset_ms > 0 { "ahead of" } else { "behind" };
+            let whose = match odd {
+                Some(odd) => format!("set the clock of node {odd}, which is the odd one, by NTP"),
+                None => "which of the two is wrong cannot be told: set both by NTP".into(),
+            };
+            format!(
+                "the clock of node {peer} is {seconds} s {way} this node's, and no trunk is made: {whose}"
+            )
+        }
         Alarm::TooManyNodes => "the mesh has more nodes than it may have: some are left out".into(),
         Alarm::Misbehaved { node } => {
             format!("node {node} sent forged or malformed messages: its trunk was closed; look at its log")

@@ -59,8 +59,6 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const SAID_MAX: usize = 256;
 /// How long they are.
 pub const SAID_KEEP: Duration = Duration::from_secs(60);
-/// Nodes whose clock was refused, remembered to tell who is wrong.
-pub const CLOCKS_MAX: usize = 64;
 
 /// Bytes queued for one neighbour, by class: control, interactive, screen, bulk \[TRK-16\]. Screen and bulk hold about a
 /// tenth of a second of a slow trunk (300 Mbit/s); the other two what all attachments of a node may have been granted in

@@ -1,4 +1,4 @@
-//! Which trunks there are: claims of a pair \[TRK-12\], handles to those whose link is up, clocks that disagree.
+//! Which trunks there are: claims of a pair \[TRK-12\], handles to those whose link is up.
 //!
 //! ```text
 //!  claimed (hello) --data, up--> linked: what the overlay and the gateway may use --end--> forgotten
@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{CLOCKS_MAX, MESSAGES_BYTES_MAX, Settings};
+use super::config::{MESSAGES_BYTES_MAX, Settings};
 use super::data::DataQueue;
-use super::refusals::{Refusals, Source};
+use super::refusals::Refusals;
 use super::swarm::Order;
 use super::{Arrivals, TrunkStatus};
 use crate::clock::Clock;
@@ -210,8 +210,6 @@ pub(super) struct Hub {
     claims: Mutex<BTreeMap<NodeNumber, Claim>>,
     /// Those whose link is up: read by each packet, so never locked.
     links: ArcSwap<Links>,
-    /// Nodes whose clock was refused.
-    clocks: Mutex<BTreeMap<NodeNumber, i64>>,
 }
 
 impl std::ops::Deref for Hub {
@@ -236,7 +234,6 @@ impl Hub {
             orders,
             claims: Mutex::default(),
             links: ArcSwap::from_pointee(Links::new()),
-            clocks: Mutex::default(),
         }
     }
 
@@ -339,24 +336,18 @@ impl Hub {
         }
     }
 
-    /// A node's clock was looked at. If it is refused, names the one of the two that disagrees with more nodes \[TRK-11\].
-    pub(super) fn judge_clock(&self, node: NodeNumber, offset_ms: i64) -> Result<(), TrunkRefusal> {
-        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset_ms.unsigned_abs() <= super::config::CLOCK_OFFSET_MAX.as_millis() as u64 {
-            clocks.remove(&node);
-            return Ok(());
+    /// A node's clock was looked at \[TRK-11\]; whose is wrong, the overlay tells.
+    ///
+    /// # Errors
+    /// The trunk is refused.
+    pub(super) fn judge_clock(&self, peer: NodeNumber, offset_ms: i64) -> Result<(), TrunkRefusal> {
+        // Where there is no room, the next attempt says the same.
+        let _ = self.inputs.try_send(Input::Clock { peer, offset_ms });
+        if u128::from(offset_ms.unsigned_abs()) <= super::config::CLOCK_OFFSET_MAX.as_millis() {
+            Ok(())
+        } else {
+            Err(TrunkRefusal::Clock)
         }
-        if clocks.len() < CLOCKS_MAX {
-            clocks.insert(node, offset_ms);
-        }
-        let culprit = wrong_clock(self.number, node, clocks.len(), self.links.load().len());
-        if self.refusals.is_news(Source::Node(node), TrunkRefusal::Clock) {
-            tracing::error!(
-                %node, own = %self.number, offset_ms, %culprit,
-                "wall clocks disagree: set the clock of the node named as culprit by NTP"
-            );
-        }
-        Err(TrunkRefusal::Clock)
     }
 
     fn claims(&self) -> MutexGuard<'_, BTreeMap<NodeNumber, Claim>> {
@@ -369,11 +360,6 @@ pub(super) fn micros(at: Timestamp) -> u64 {
     u64::try_from(at.0.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Whose clock is wrong: this node's, if more nodes disagree with it than agree, itself and the other left out.
-fn wrong_clock(own: NodeNumber, other: NodeNumber, disagreeing: usize, agreeing: usize) -> NodeNumber {
-    if disagreeing > agreeing + 1 { own } else { other }
-}
-
 /// Whether a new trunk takes the place of the old one of its pair, and what the old one is told \[TRK-12\].
 fn replaces(own: NodeNumber, old: &Neighbor, new: &Neighbor) -> Result<TrunkRefusal, TrunkRefusal> {
     if old.peer.identity.key != new.peer.identity.key {
@@ -382,22 +368,4 @@ fn replaces(own: NodeNumber, old: &Neighbor, new: &Neighbor) -> Result<TrunkRefu
     }
     let takes = !new.dialled && (!old.dialled || new.number() < own);
     if takes { Ok(TrunkRefusal::Duplicate) } else { Err(TrunkRefusal::Duplicate) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(number: u16) -> NodeNumber {
-        NodeNumber::new(number).unwrap()
-    }
-
-    /// \[TRK-11\]: one against one names the other, many against one name that one.
-    #[test]
-    fn the_lonely_clock_is_the_wrong_one() {
-        assert_eq!(wrong_clock(node(1), node(2), 1, 0), node(2));
-        assert_eq!(wrong_clock(node(1), node(2), 1, 3), node(2));
-        assert_eq!(wrong_clock(node(1), node(2), 2, 0), node(1));
-        assert_eq!(wrong_clock(node(1), node(2), 3, 2), node(2));
-    }
 }

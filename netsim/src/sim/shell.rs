@@ -63,6 +63,10 @@ impl World {
                 self.host_mut(number).ready.push((session, sender, attach_seq, complete));
                 self.attachment_ready(number, session, sender, attach_seq);
             }
+            Output::ClockSettled { peer } => {
+                let alarms = &mut self.host_mut(number).alarms;
+                alarms.retain(|alarm| !matches!(alarm, Alarm::Clock { peer: of, .. } if *of == peer));
+            }
             Output::Drain(state) => {
                 self.changed_at = self.now;
                 self.host_mut(number).drain = state;

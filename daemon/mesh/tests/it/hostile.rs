@@ -332,3 +332,73 @@ fn a_flood_of_messages_is_shed() {
     world.kill(node(6));
     world.settle();
 }
+
+/// [TRK-11]: one clock against one names neither, one against many itself, many against one that one; each alarm is over when
+/// the clocks agree, or after ten minutes without a word.
+#[test]
+fn the_odd_clock_is_named() {
+    const APART: i64 = 3_600_000;
+    let clock = |peer: u16, offset_ms: i64| Input::Clock { peer: node(peer), offset_ms };
+    let alarm =
+        |odd: Option<u16>, peer: u16| Alarm::Clock { odd: odd.map(node), peer: node(peer), offset_ms: APART };
+    let (mut world, _) = world(104);
+    let links = world.node(2).links().count() as u16;
+    world.input(node(2), clock(90, 300_000));
+    assert!(world.host(2).alarms.is_empty(), "five minutes are allowed");
+    world.input(node(2), clock(90, APART));
+    world.input(node(2), clock(90, APART));
+    assert_eq!(world.host(2).alarms, [alarm(Some(90), 90)], "said once");
+    for peer in 91..=90 + links {
+        world.input(node(2), clock(peer, APART));
+    }
+    assert_eq!(world.host(2).alarms.last(), Some(&alarm(None, 90 + links)), "as many on either side");
+    world.input(node(2), clock(91 + links, APART));
+    let last = &world.host(2).alarms[world.host(2).alarms.len() - usize::from(links) - 2..];
+    assert!(
+        last.iter().all(|alarm| matches!(alarm, Alarm::Clock { odd, .. } if *odd == Some(node(2)))),
+        "{last:?}"
+    );
+    world.input(node(2), clock(90, 10));
+    assert!(
+        !world
+            .host(2)
+            .alarms
+            .iter()
+            .any(|alarm| matches!(alarm, Alarm::Clock { peer, .. } if *peer == node(90)))
+    );
+    world.run_for(Duration::from_secs(590));
+    assert!(!world.host(2).alarms.is_empty());
+    world.run_for(Duration::from_secs(60));
+    assert!(world.host(2).alarms.is_empty(), "nobody has spoken of them since");
+}
+
+/// [LSA-16]: a certificate renewed for the same key is known to all soon, without an alarm, a new incarnation or a lost trunk;
+/// then the old one may be revoked.
+#[test]
+fn a_renewed_certificate_takes_over() {
+    let (mut world, _) = world(105);
+    let before = world.host(4).identity.clone();
+    let renewed = crypto::identity(node(4), 4, before.issued.plus(Duration::from_secs(3_600)));
+    let incarnation = world.node(1).lsa(node(4)).unwrap().body.version.incarnation;
+    assert!(renewed.key == before.key && renewed.certificate != before.certificate);
+    world.hosts.get_mut(&node(4)).unwrap().identity = renewed.clone();
+    world.input(node(4), Input::Renewed(renewed.clone()));
+    world.run_for(Duration::from_secs(12));
+    let chain_hash: [u8; 32] = Sha256::digest(chain(&renewed).to_bytes()).into();
+    for number in 1..=6 {
+        let held = world.node(number).lsa(node(4)).unwrap();
+        assert_eq!(held.body.chain, chain_hash, "node {number} has the new one");
+        assert_eq!(held.body.version.incarnation, incarnation);
+        assert!(world.host(number).alarms.is_empty() && world.host(number).closed.is_empty());
+    }
+
+    let list = Revocations { number: 1, list: before.certificate.to_vec() };
+    world.input(node(1), Input::Revocations { list: Wired(list), revoked: [before.certificate].into() });
+    world.run_for(Duration::from_secs(20));
+    world.settle();
+    for number in 1..=6 {
+        assert!(world.node(number).roster().contains(&node(4)), "node {number} has left it out");
+        assert!(world.host(number).alarms.is_empty(), "{:?}", world.host(number).alarms);
+    }
+    assert_eq!(world.host(4).drain, DrainState::Serving);
+}

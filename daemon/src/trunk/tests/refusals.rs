@@ -149,10 +149,13 @@ async fn clocks_that_disagree() {
     });
     let mut one = one;
     let clock = Clock::start().set_ahead(CLOCK_OFFSET_MAX + Duration::from_secs(60));
-    let ahead = start_with(&pki, 2, Plan { clock, ..Plan::new(pki.node(2)) }).await;
+    let mut ahead = start_with(&pki, 2, Plan { clock, ..Plan::new(pki.node(2)) }).await;
     one.dial(Some(2), ahead.address);
     until("refused", || one.refused("clock") + ahead.refused("clock") >= 1).await;
     assert!(one.trunks.status().is_empty());
+    // Whoever refused has told its overlay whose clock it is, and how far away.
+    let told: Vec<i64> = [&mut one, &mut ahead].into_iter().filter_map(Node::clock).collect();
+    assert!(!told.is_empty() && told.iter().all(|offset_ms| offset_ms.unsigned_abs() > 300_000), "{told:?}");
     link(&mut one, 1, &mut near, 3).await;
     assert!(one.trunks.status()[0].clock_offset_ms > 200_000);
     assert!(near.trunks.status()[0].clock_offset_ms < -200_000);

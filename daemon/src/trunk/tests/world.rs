@@ -148,14 +148,22 @@ impl Node {
         self.trunks.dial(to.map(node), vec![address.to_string()]);
     }
 
-    /// The next input that is no round trip.
+    /// The next input that is no measurement.
     pub(super) async fn input(&mut self) -> Input {
         loop {
             let input = tokio::time::timeout(PATIENCE, self.inputs.recv()).await.expect("an input").unwrap();
-            if !matches!(input, Input::LinkRtt { .. }) {
+            if !matches!(input, Input::LinkRtt { .. } | Input::Clock { .. }) {
                 return input;
             }
         }
+    }
+
+    /// The first clock that the overlay was told of and has not taken, and everything before it.
+    pub(super) fn clock(&mut self) -> Option<i64> {
+        std::iter::from_fn(|| self.inputs.try_recv().ok()).find_map(|input| match input {
+            Input::Clock { offset_ms, .. } => Some(offset_ms),
+            _ => None,
+        })
     }
 
     pub(super) async fn expect_up(&mut self, peer: u16) {

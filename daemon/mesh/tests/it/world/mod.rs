@@ -458,6 +458,10 @@ impl World {
                 self.hosts.get_mut(&number).unwrap().views.insert(session, view);
             }
             Output::Alarm(alarm) => self.hosts.get_mut(&number).unwrap().alarms.push(alarm),
+            Output::ClockSettled { peer } => {
+                let alarms = &mut self.hosts.get_mut(&number).unwrap().alarms;
+                alarms.retain(|alarm| !matches!(alarm, Alarm::Clock { peer: of, .. } if *of == peer));
+            }
             Output::PathHint { session, node } => {
                 self.hosts.get_mut(&number).unwrap().hints.push((session, node));
             }
