@@ -128,6 +128,10 @@ pub const TOMBSTONE_TRIES_MAX: u32 = 30;
 /// Brokers that get load reports.
 pub const LOAD_BROKERS_MAX: usize = 32;
 
+/// A node that was told by another that its certificate is revoked, and that has no link, leaves after this long
+/// \[LSA-15\]: by then a link that shows otherwise has come up, as handshakes and hellos have that long, and a list that is
+/// new is everywhere \[REV-4\].
+pub const REVOKED_WORD_WAIT: Duration = Duration::from_secs(5);
 /// A drained node carries on until routes have been stable for this long \[DRN-3\].
 pub const DRAIN_STABLE: Duration = Duration::from_secs(1);
 /// And no longer than this.

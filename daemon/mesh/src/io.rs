@@ -46,6 +46,11 @@ pub enum Input {
         /// To whom it led.
         peer: NodeNumber,
     },
+    /// A node that was dialled, and whose own certificate is proven, refuses this one's as revoked \[LSA-15\].
+    CalledRevoked {
+        /// By whom.
+        by: NodeNumber,
+    },
     /// A round trip was measured.
     LinkRtt {
         /// To whom.
@@ -301,6 +306,8 @@ pub enum Alarm {
         node: NodeNumber,
         /// The certificate.
         certificate: [u8; 32],
+        /// The node by whose word, where no list that this one has says so \[LSA-15\].
+        by: Option<NodeNumber>,
     },
     /// More nodes than a mesh may have.
     TooManyNodes,
