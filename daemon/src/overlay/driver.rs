@@ -265,6 +265,7 @@ impl Driver {
             Output::Alarm(alarm) => {
                 tracing::warn!(kind = alarm_kind(&alarm), "alarm in the mesh: see `relayctl mesh status`");
                 if matches!(alarm, Alarm::Revoked { .. }) {
+                    self.health.set(State::Revoked);
                     // A drain under way had more time.
                     self.drain_within(Duration::ZERO);
                 }
