@@ -39,7 +39,7 @@ pub(crate) enum Standing {
     /// Nothing against it.
     #[default]
     Good,
-    /// A node says that it is revoked, and no link is up that shows otherwise \[LSA-15\].
+    /// A node says that it is revoked, and no link carries traffic, which would show otherwise \[LSA-15\].
     Doubted { by: NodeNumber },
     /// It is revoked.
     Revoked,
@@ -72,15 +72,15 @@ impl Node {
     }
 
     /// Somebody who was dialled holds this node's certificate for revoked \[LSA-15\]. One node alone may be wrong, or lie;
-    /// one that has links is in the mesh all the same.
+    /// who carries traffic is in the mesh all the same.
     pub(crate) fn called_revoked(&mut self, by: NodeNumber) {
-        if self.links.is_empty() && self.standing == Standing::Good {
+        if self.standing == Standing::Good && !self.links.values().any(|link| link.usable) {
             self.standing = Standing::Doubted { by };
             self.timers.set(Timer::Doubt, self.now.mono + REVOKED_WORD_WAIT);
         }
     }
 
-    /// A neighbour has taken the certificate.
+    /// A neighbour has taken the certificate, and not only to close the trunk at once.
     pub(crate) fn drop_doubt(&mut self) {
         if matches!(self.standing, Standing::Doubted { .. }) {
             self.standing = Standing::Good;

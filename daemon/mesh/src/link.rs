@@ -105,7 +105,6 @@ impl Node {
         let returning = self.past_links.contains_key(&number);
         let usable_at = if returning { now + LINK_HOLD } else { now };
         self.links.insert(number, Link::new(peer, usable_at, now));
-        self.drop_doubt();
         self.timers.no_later(Timer::Hold, usable_at);
         self.timers.no_later(Timer::Dial, now);
         self.greet(number);
@@ -178,6 +177,7 @@ impl Node {
             }
         }
         if changed {
+            self.drop_doubt();
             self.publish_routes();
             self.own_changed(false);
         }

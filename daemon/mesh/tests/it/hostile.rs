@@ -6,7 +6,7 @@ use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaVersion, Roles};
 use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipVersion};
 use proto_spec::mesh::{Chain, ChainKind, MeshMessage, Revocations, Routed, RoutedMessage};
 use proto_spec::{WallTime, Wire};
-use sealcast_mesh::config::{LINK_FAULTS_MAX, LSA_ACCEPT_BURST, REVOKED_WORD_WAIT};
+use sealcast_mesh::config::{LINK_FAULTS_MAX, LINK_HOLD, LSA_ACCEPT_BURST, REVOKED_WORD_WAIT};
 use sealcast_mesh::{Alarm, CloseReason, Identity, Input, Signer, Wired};
 use sha2::{Digest as _, Sha256};
 
@@ -291,27 +291,34 @@ fn a_node_that_is_refused_as_revoked_and_has_no_link_leaves() {
     );
 }
 
-/// [LSA-15]: a link that is up, or that comes up in time, speaks against the word.
+/// [LSA-15]: a link that carries traffic speaks against the word; one that is closed before it does, does not.
 #[test]
 fn a_link_clears_the_word_that_a_certificate_is_revoked() {
     let (mut world, other) = lonely();
     let up = || Input::LinkUp { peer: other };
+    let down = || Input::LinkDown { peer: other.node };
     world.input(node(1), Input::CalledRevoked { by: node(3) });
     world.run_for(REVOKED_WORD_WAIT - Duration::from_millis(1));
     world.input(node(1), up());
-    world.input(node(1), Input::LinkDown { peer: other.node });
+    world.input(node(1), down());
     world.run_for(REVOKED_WORD_WAIT);
     assert_eq!(world.host(1).drain, DrainState::Serving, "cleared by a link, although it is gone again");
 
     world.input(node(1), up());
+    world.run_for(LINK_HOLD);
     world.input(node(1), Input::CalledRevoked { by: node(3) });
-    world.input(node(1), Input::LinkDown { peer: other.node });
+    world.input(node(1), down());
     world.run_for(2 * REVOKED_WORD_WAIT);
     assert_eq!(world.host(1).drain, DrainState::Serving, "a node with a link does not listen");
 
     world.input(node(1), Input::CalledRevoked { by: node(3) });
-    world.run_for(REVOKED_WORD_WAIT);
-    assert_eq!(world.host(1).drain, DrainState::Drained, "a new word counts from when it is said");
+    world.run_for(REVOKED_WORD_WAIT - LINK_HOLD);
+    world.input(node(1), up());
+    world.run_for(LINK_HOLD - Duration::from_millis(1));
+    world.input(node(1), down());
+    assert_eq!(world.host(1).drain, DrainState::Serving);
+    world.run_for(Duration::from_millis(1));
+    assert_eq!(world.host(1).drain, DrainState::Drained, "the link was held until it went");
 }
 
 /// [LSA-9]: a broker's chain reaches every node, also one that joins later.
