@@ -95,13 +95,18 @@ async fn three_nodes_form_a_triangle() {
     assert_eq!((one.trunks.status().len(), three.trunks.status().len()), (1, 2));
 }
 
-/// \[TRK-13\]: whoever ends a trunk says why; a node that stops says so to all.
+/// \[TRK-13\]: whoever ends a trunk says what he had to say, then why; a node that stops says so to all.
 #[tokio::test]
 async fn the_last_word_is_heard() {
     let pki = Pki::new("test");
     let (mut one, mut two) = (start(&pki, 1).await, start(&pki, 2).await);
     link(&mut one, 1, &mut two, 2).await;
+    (1..=100).for_each(|word| one.trunks.send(node(2), vec![word; 3_000]));
     one.trunks.close(node(2), CloseReason::Surplus);
+    for word in 1..=100 {
+        let Input::Message { bytes, .. } = two.input().await else { panic!("word {word} was not heard") };
+        assert_eq!((bytes[0], bytes.len()), (word, 3_000));
+    }
     two.expect_down(1).await;
     one.expect_down(2).await;
     until("both have counted it", || one.ended("surplus") == 1 && two.ended("surplus") == 1).await;
