@@ -14,6 +14,8 @@ pub enum State {
     Draining = 2,
     /// Cannot make anything durable.
     StoreFailed = 3,
+    /// Drains for good: the node's own certificate is revoked.
+    Revoked = 4,
 }
 
 impl State {
@@ -24,12 +26,18 @@ impl State {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::StoreFailed => "store failed",
+            Self::Revoked => "draining: certificate revoked",
         }
+    }
+
+    /// Whether the node is on its way out of service.
+    pub const fn drains(self) -> bool {
+        matches!(self, Self::Draining | Self::Revoked)
     }
 }
 
 /// On the way out for good: shown as draining, and never left again.
-const STOPPING: u8 = 4;
+const STOPPING: u8 = 5;
 
 /// The node's state, shared.
 #[derive(Debug, Default)]
@@ -42,14 +50,18 @@ impl Health {
             1 => State::Ready,
             2 | STOPPING => State::Draining,
             3 => State::StoreFailed,
+            4 => State::Revoked,
             _ => State::Starting,
         }
     }
 
-    /// Moves on; a node that drains stays draining.
+    /// Moves on; a node that drains stays draining, and learns at most that it is for good.
     pub fn set(&self, state: State) {
-        let drains = |now| matches!(now, STOPPING) || now == State::Draining as u8;
-        self.update(|now| (!drains(now)).then_some(state as u8));
+        self.update(|now| {
+            let stays = now == STOPPING || now == State::Revoked as u8;
+            let drains = now == State::Draining as u8 && state != State::Revoked;
+            (!stays && !drains).then_some(state as u8)
+        });
     }
 
     /// Takes work again after a drain that was called off; not if the process is about to end.
@@ -86,6 +98,12 @@ mod tests {
         health.undrain();
         assert_eq!(health.state(), State::Ready);
         health.undrain();
+        health.set(State::Draining);
+        health.set(State::Revoked);
+        health.set(State::Draining);
+        health.undrain();
+        health.set(State::Ready);
+        assert_eq!(health.state(), State::Revoked);
         health.stop();
         health.undrain();
         health.set(State::Ready);

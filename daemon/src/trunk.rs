@@ -9,6 +9,7 @@
 
 mod accept;
 mod behaviour;
+mod calls;
 pub mod config;
 mod data;
 mod dial;
@@ -42,7 +43,9 @@ use crate::metrics::{Metrics, TrunkDirection};
 use crate::tls::mesh::{CurrentMesh, Purpose};
 
 use accept::Doors;
+use calls::CallStream;
 pub use config::Settings;
+use dial::Dialled;
 use hub::Hub;
 use swarm::{Order, Owner};
 
@@ -60,6 +63,8 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> PeerBytes f
 pub struct PeerConnection {
     /// The node at the other end, from the leaf of its chain.
     pub peer: NodeNumber,
+    /// Its certificate's name in revocation lists.
+    pub certificate: [u8; 32],
     /// HTTP/2 in the clear of TLS.
     pub stream: Box<dyn PeerBytes>,
 }
@@ -210,7 +215,7 @@ impl Trunks {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the node names no trunk address");
         for address in addresses {
             match dial::connect(hub, address, Purpose::Calls, Some(to)).await {
-                Ok(dialled) => return Ok(PeerConnection { peer: to, stream: Box::new(dialled.stream) }),
+                Ok(Dialled { stream, peer }) => return Ok(CallStream::between(hub, stream, peer, None)),
                 Err(error) => last = error.into(),
             }
         }

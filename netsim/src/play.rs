@@ -7,7 +7,6 @@ use std::time::Duration;
 use proto_spec::lsa::DrainState;
 use proto_spec::mesh::Revocations;
 use proto_spec::{NodeNumber, Timestamp};
-use sealcast_mesh::{Input, Wired};
 use serde::Serialize;
 
 use crate::check::delivery::at_percent;
@@ -125,7 +124,8 @@ struct Player<'a> {
     began: Timestamp,
     /// Nodes that end when they are drained.
     draining: BTreeSet<NodeNumber>,
-    revocations: u64,
+    /// The newest list: its number, and all that it names.
+    revocations: (u64, BTreeSet<[u8; 32]>),
     /// Since when not all agree, if they do not.
     disagreed: Option<Timestamp>,
     converge: Duration,
@@ -148,7 +148,7 @@ impl<'a> Player<'a> {
             world,
             began: Timestamp::ZERO,
             draining: BTreeSet::new(),
-            revocations: 0,
+            revocations: Default::default(),
             disagreed: None,
             converge: Duration::ZERO,
             fault_times: Vec::new(),
@@ -286,15 +286,15 @@ impl<'a> Player<'a> {
                 }
             }
             Fault::Revoke(nodes) => {
-                self.revocations += 1;
-                let names: Vec<[u8; 32]> =
-                    nodes.iter().map(|number| world.hosts[number].identity.certificate).collect();
-                let list = Revocations { number: self.revocations, list: names.concat() };
-                let revoked: BTreeSet<[u8; 32]> = names.into_iter().collect();
+                let (number, revoked) = &mut self.revocations;
+                *number += 1;
+                revoked.extend(nodes.iter().map(|node| world.hosts[node].identity.certificate));
+                // A list repeats what the one before it named.
+                let list = Revocations { number: *number, list: Vec::from_iter(revoked.clone()).concat() };
                 nodes.iter().for_each(|number| world.excuse(*number));
                 let at = world.live().into_iter().find(|number| !nodes.contains(number));
                 if let Some(at) = at {
-                    world.input(at, Input::Revocations { list: Wired(list), revoked });
+                    world.publish(at, list);
                 }
             }
             Fault::Partition(sides) => {

@@ -32,6 +32,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("kill-one-of-three", include_str!("../scenarios/kill-one-of-three.toml")),
     ("rolling-drain", include_str!("../scenarios/rolling-drain.toml")),
     ("partition-heals", include_str!("../scenarios/partition-heals.toml")),
+    ("revoked-node", include_str!("../scenarios/revoked-node.toml")),
+    ("revoked-unheard", include_str!("../scenarios/revoked-unheard.toml")),
     ("broker-down", include_str!("../scenarios/broker-down.toml")),
     ("slow-receiver", include_str!("../scenarios/slow-receiver.toml")),
     ("thin-line", include_str!("../scenarios/thin-line.toml")),

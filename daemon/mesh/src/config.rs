@@ -132,6 +132,10 @@ pub const TOMBSTONE_TRIES_MAX: u32 = 30;
 /// Brokers that get load reports.
 pub const LOAD_BROKERS_MAX: usize = 32;
 
+/// A node that was told by another that its certificate is revoked, and that has no link that carries traffic, leaves after
+/// this long \[LSA-15\]: by then a link that shows otherwise is there, its hold included, and a list that is new is
+/// everywhere \[REV-4\].
+pub const REVOKED_WORD_WAIT: Duration = Duration::from_secs(5);
 /// A drained node carries on until routes have been stable for this long \[DRN-3\].
 pub const DRAIN_STABLE: Duration = Duration::from_secs(1);
 /// And no longer than this.
@@ -144,6 +148,7 @@ const _: () = {
     assert!(MEMBERSHIPS_MAX <= proto_spec::egress::EGRESS_NODES_MAX);
     assert!(LSA_AGE_MAX.as_secs() > 3 * LSA_REFRESH.as_secs());
     assert!(WITHDRAWN_KEEP.as_secs() > DEPARTED_KEEP.as_secs());
+    assert!(REVOKED_WORD_WAIT.as_secs() > LINK_HOLD.as_secs());
     assert!(OMITTED_MAX.as_secs() >= 2 * HOME_DIGEST_INTERVAL.as_secs());
 };
 

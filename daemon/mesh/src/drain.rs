@@ -15,7 +15,7 @@ use proto_spec::mesh::MembershipAck;
 use proto_spec::{NodeNumber, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DRAIN_GRACE_MAX, DRAIN_STABLE, Identity, TELL_BACKOFF_MIN};
+use crate::config::{DRAIN_GRACE_MAX, DRAIN_STABLE, Identity, REVOKED_WORD_WAIT, TELL_BACKOFF_MIN};
 use crate::io::{Alarm, Output};
 use crate::node::Node;
 use crate::timers::Timer;
@@ -33,6 +33,18 @@ pub(crate) struct Drain {
     handover: BTreeMap<(SessionId, NodeNumber), (MembershipVersion, BTreeSet<NodeNumber>)>,
 }
 
+/// What is held of this node's own certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// Nothing against it.
+    #[default]
+    Good,
+    /// A node says that it is revoked, and no link carries traffic, which would show otherwise \[LSA-15\].
+    Doubted { by: NodeNumber },
+    /// It is revoked.
+    Revoked,
+}
+
 impl Node {
     pub(crate) fn start_drain(&mut self, within: Duration) {
         let deadline = self.now.mono + within;
@@ -48,12 +60,38 @@ impl Node {
         self.timers.set(Timer::Drain, deadline);
     }
 
-    /// The list in force names this node's certificate \[LSA-14\]: nobody takes its packets any more, so that its
-    /// endpoints are to be elsewhere at once, and no word of an operator here brings it back.
-    pub(crate) fn leave_revoked(&mut self) {
+    /// This node's certificate is revoked, by the list in force \[LSA-14\] or by another node's word: nobody takes its
+    /// packets any more, so that its endpoints are to be elsewhere at once, and no word of an operator here brings it back.
+    pub(crate) fn leave_revoked(&mut self, by: Option<NodeNumber>) {
+        if std::mem::replace(&mut self.standing, Standing::Revoked) == Standing::Revoked {
+            return;
+        }
         let Identity { node, certificate, .. } = self.identity;
         self.start_drain(Duration::ZERO);
-        self.alarm(Alarm::Revoked { node, certificate });
+        self.alarm(Alarm::Revoked { node, certificate, by });
+    }
+
+    /// Somebody who was dialled holds this node's certificate for revoked \[LSA-15\]. One node alone may be wrong, or lie;
+    /// who carries traffic is in the mesh all the same.
+    pub(crate) fn called_revoked(&mut self, by: NodeNumber) {
+        if self.standing == Standing::Good && !self.links.values().any(|link| link.usable) {
+            self.standing = Standing::Doubted { by };
+            self.timers.set(Timer::Doubt, self.now.mono + REVOKED_WORD_WAIT);
+        }
+    }
+
+    /// A neighbour has taken the certificate, and not only to close the trunk at once.
+    pub(crate) fn drop_doubt(&mut self) {
+        if matches!(self.standing, Standing::Doubted { .. }) {
+            self.standing = Standing::Good;
+        }
+    }
+
+    /// Nobody has taken it for long enough.
+    pub(crate) fn heed_doubt(&mut self) {
+        if let Standing::Doubted { by } = self.standing {
+            self.leave_revoked(Some(by));
+        }
     }
 
     pub(crate) fn stop_drain(&mut self) {

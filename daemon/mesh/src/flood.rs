@@ -367,16 +367,14 @@ impl Node {
             return;
         }
         self.flood.revocations = Some(Wired(list.clone()));
-        let own = self.identity.certificate;
-        let was_named = self.revoked.contains(&own);
         self.revoked = revoked.into_iter().take(REVOKED_MAX).collect();
         if except.is_some() {
             self.output(Output::Revocations(Wired(list.clone())));
         }
         // Those that it names hear of it first: their trunks close below.
         self.send_all(except, &MeshMessage::Revocations(list));
-        if !was_named && self.revoked.contains(&own) {
-            self.leave_revoked();
+        if self.revoked.contains(&self.identity.certificate) {
+            self.leave_revoked(None);
         }
         let gone = self.lsdb.revoke(&self.revoked);
         let by_link = |(node, link): (&NodeNumber, &crate::link::Link)| {

@@ -47,6 +47,11 @@ pub enum Input {
         /// To whom it led.
         peer: NodeNumber,
     },
+    /// A node that was dialled, and whose own certificate is proven, refuses this one's as revoked \[LSA-15\].
+    CalledRevoked {
+        /// By whom.
+        by: NodeNumber,
+    },
     /// A round trip was measured.
     LinkRtt {
         /// To whom.
@@ -316,6 +321,8 @@ pub enum Alarm {
         node: NodeNumber,
         /// The certificate.
         certificate: [u8; 32],
+        /// The node by whose word, where no list that this one has says so \[LSA-15\].
+        by: Option<NodeNumber>,
     },
     /// Two wall clocks are too far apart for a trunk \[TRK-11\]; stands until [`Output::ClockSettled`], and a newer one of
     /// the same node replaces it.

@@ -7,6 +7,7 @@
 //! ```text
 //!            Input                                   Output
 //!  trunks  ──LinkUp, LinkDown, LinkRtt, Message──►  ──Dial, Send, Close──────────► trunks
+//!          ──CalledRevoked──────────────────────►
 //!  trust   ──Signed, Verdict────────────────────►   ──Sign, Verify───────────────► trust
 //!  gateway ──Attached, Detached─────────────────►   ──Session, Ready, PathHint───► gateway
 //!  broker  ──Tombstone──────────────────────────►   ──Tombstone, Load────────────► gateway, broker

@@ -177,6 +177,7 @@ impl Node {
             }
         }
         if changed {
+            self.drop_doubt();
             self.publish_routes();
             self.own_changed(false);
         }

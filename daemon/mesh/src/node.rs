@@ -17,7 +17,7 @@ use crate::config::{
     TOMBSTONES_MAX,
 };
 use crate::counters::Counters;
-use crate::drain::Drain;
+use crate::drain::{Drain, Standing};
 use crate::flood::Flood;
 use crate::forward::Snapshot;
 use crate::io::{Alarm, Input, Output, RequestId, SessionView, ToVerify, Verdict};
@@ -81,6 +81,7 @@ pub struct Node {
     pub(crate) tombstones: Tombstones,
     pub(crate) drain: Drain,
     pub(crate) clocks: Clocks,
+    pub(crate) standing: Standing,
 }
 
 /// How much a node holds of everything that is bounded, each with its bound.
@@ -131,6 +132,7 @@ impl Node {
             tombstones: Tombstones::default(),
             drain: Drain::default(),
             clocks: Clocks::default(),
+            standing: Standing::default(),
         };
         let chain = node.own_chain();
         node.flood.keep_chain(chain);
@@ -155,6 +157,7 @@ impl Node {
             Input::Tick => {}
             Input::LinkUp { peer } => self.link_up(peer),
             Input::LinkDown { peer } => self.link_down(peer),
+            Input::CalledRevoked { by } => self.called_revoked(by),
             Input::LinkRtt { peer, rtt_us } => self.link_rtt(peer, rtt_us),
             Input::Message { from, bytes } => self.message(from, &bytes),
             Input::Signed { request, signature } => self.signed(request, signature.0),
@@ -376,6 +379,7 @@ impl Node {
             Timer::Tombstones => self.tombstones_due(),
             Timer::Handover => self.hand_over(),
             Timer::Drain => {}
+            Timer::Doubt => self.heed_doubt(),
         }
     }
 }

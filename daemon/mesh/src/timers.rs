@@ -23,6 +23,7 @@ pub(crate) enum Timer {
     Tombstones,
     Handover,
     Drain,
+    Doubt,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -264,7 +264,10 @@ impl Driver {
             Output::MayStop => self.depart(|departure| departure.unneeded = true),
             Output::Alarm(alarm) => {
                 tracing::warn!(kind = alarm_kind(&alarm), "alarm in the mesh: see `relayctl mesh status`");
-                if matches!(alarm, Alarm::Revoked { .. }) {
+                if let Alarm::Revoked { by, .. } = &alarm {
+                    let by = by.map(NodeNumber::value);
+                    tracing::warn!(by, "drains for good: this node's certificate is revoked");
+                    self.health.set(State::Revoked);
                     // A drain under way had more time.
                     self.drain_within(Duration::ZERO);
                 }

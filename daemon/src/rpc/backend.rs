@@ -84,6 +84,12 @@ pub enum Fault {
     /// A node does not answer.
     #[error("node {0} cannot be reached ({1}): see `relayctl mesh status`")]
     NodeUnreachable(NodeNumber, String),
+    /// This node's own certificate is revoked.
+    #[error(
+        "the certificate of this node is revoked and it is out of service: use another node of the mesh; if this one is to \
+         return, its administrator issues it a new certificate"
+    )]
+    OutOfService,
     /// Not allowed, whatever the roles.
     #[error("{0}")]
     Refused(&'static str),
@@ -104,6 +110,7 @@ impl Fault {
             Fault::NoBrokerHere => "no_broker_here",
             Fault::UnknownPeer(_) => "unknown_peer",
             Fault::NodeUnreachable(..) => "node_unreachable",
+            Fault::OutOfService => "out_of_service",
             Fault::Refused(_) => "refused",
             Fault::Bug => "internal",
         }
@@ -248,7 +255,7 @@ impl Backend {
         };
         let backend = Backend {
             broker,
-            peers: Peers::new(Arc::clone(&mesh)),
+            peers: Peers::new(Arc::clone(&mesh), Arc::clone(&revocations)),
             mesh,
             topology: TopologyCache::default(),
             revocations,
@@ -644,7 +651,7 @@ impl Backend {
             ports: self.facts.ports.clone(),
             failure_domain: self.facts.failure_domain.clone(),
             capacity: load.capacity,
-            draining: self.health.state() == State::Draining
+            draining: self.health.state().drains()
                 || self.mesh.view().drain != proto_spec::lsa::DrainState::Serving,
         };
         let mut sites = topology.sites();

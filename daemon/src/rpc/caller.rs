@@ -9,6 +9,7 @@ use tonic::{Request as Incoming, Status};
 
 use super::backend::{Backend, Fault};
 use super::vouch::{Vouch, Vouched};
+use crate::health::State;
 use crate::listener::{Caller, Exporter, Transport};
 
 /// An endpoint as seen.
@@ -31,8 +32,12 @@ pub(super) struct AdminSeen {
     pub(super) via: Option<NodeNumber>,
 }
 
-/// The endpoint behind a call of the `Endpoint` service.
+/// The endpoint behind a call of the `Endpoint` service; an error where this node serves none any more.
 pub(super) fn endpoint<T>(backend: &Backend, request: &Incoming<T>) -> Result<EndpointSeen, Status> {
+    // What a broker decided that no other node hears would hold nowhere [REV-4].
+    if backend.state() == State::Revoked {
+        return Err(backend.status(&Fault::OutOfService));
+    }
     match (transport(backend, request)?, vouched(backend, request)?) {
         (Transport::Endpoint { peer, exporter }, None) => {
             Ok(EndpointSeen { exporter: *exporter, address: peer.ip(), via: None })
@@ -85,7 +90,7 @@ fn vouched<T>(backend: &Backend, request: &Incoming<T>) -> Result<Option<Vouch>,
     let vouched = Vouch::read(request.metadata());
     match transport(backend, request)? {
         Transport::Peer { node } => {
-            // A node that was revoked, or left, is forgotten by the overlay; its connection may still stand.
+            // A node that left is forgotten by the overlay; its connection may still stand.
             if !backend.knows(*node) {
                 return Err(backend.status(&Fault::UnknownPeer(*node)));
             }

@@ -201,9 +201,11 @@ fn sentence(alarm: &Alarm) -> String {
             addresses.join(" "),
             other_addresses.join(" ")
         ),
-        Alarm::Revoked { node, .. } => {
+        Alarm::Revoked { node, by, .. } => {
+            let says =
+                by.map(|by| format!(", says node {by}, and no other node takes it")).unwrap_or_default();
             format!(
-                "the certificate of node {node} is revoked: it is out of service; if it is to return, issue a new one"
+                "the certificate of node {node} is revoked{says}: it is out of service; if it is to return, issue a new one"
             )
         }
         Alarm::Clock { odd, peer, offset_ms } => {

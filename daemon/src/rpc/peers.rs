@@ -1,4 +1,5 @@
-//! gRPC connections to other nodes: made when a call wants one, kept while they live, one a node.
+//! gRPC connections to other nodes: made when a call wants one, kept while they live and their node's certificate holds,
+//! one a node.
 //!
 //! Never sends a call twice and never decides where one goes.
 
@@ -19,6 +20,7 @@ use tonic::body::Body;
 
 use super::mesh::MeshAccess;
 use super::{ANSWER_LENGTH_MAX, MESSAGE_LENGTH_MAX};
+use crate::revocations::Revocations;
 use sealcast_rpc::admin_client::AdminClient;
 use sealcast_rpc::endpoint_client::EndpointClient;
 
@@ -48,6 +50,7 @@ pub(super) enum PeerError {
 /// The connections of this node to others.
 pub(super) struct Peers {
     mesh: Arc<dyn MeshAccess>,
+    revocations: Arc<Revocations>,
     /// One slot a node, so that many calls at once make one connection.
     slots: Mutex<BTreeMap<NodeNumber, Slot>>,
 }
@@ -55,8 +58,8 @@ pub(super) struct Peers {
 type Slot = Arc<tokio::sync::Mutex<Option<PeerChannel>>>;
 
 impl Peers {
-    pub(super) fn new(mesh: Arc<dyn MeshAccess>) -> Peers {
-        Peers { mesh, slots: Mutex::default() }
+    pub(super) fn new(mesh: Arc<dyn MeshAccess>, revocations: Arc<Revocations>) -> Peers {
+        Peers { mesh, revocations, slots: Mutex::default() }
     }
 
     /// The connection to a node: the one that stands, or a new one.
@@ -67,7 +70,7 @@ impl Peers {
     ) -> Result<PeerChannel, PeerError> {
         let slot = self.slot(node);
         let mut slot = slot.lock().await;
-        if let Some(channel) = slot.as_ref().filter(|channel| !channel.sender.is_closed()) {
+        if let Some(channel) = slot.as_ref().filter(|channel| self.stands(channel)) {
             return Ok(channel.clone());
         }
         let connecting = async {
@@ -85,7 +88,7 @@ impl Peers {
                     tracing::debug!(%node, %error, "a gRPC connection to a node ended");
                 }
             });
-            Ok::<_, PeerError>(PeerChannel { sender })
+            Ok::<_, PeerError>(PeerChannel { sender, certificate: connection.certificate })
         };
         let channel =
             tokio::time::timeout(CONNECT_TIME, connecting).await.map_err(|_| PeerError::TooSlow)??;
@@ -93,12 +96,17 @@ impl Peers {
         Ok(channel)
     }
 
+    /// Whether a call may go over a connection that was made for an earlier one \[REV-4\].
+    fn stands(&self, channel: &PeerChannel) -> bool {
+        !channel.sender.is_closed() && !self.revocations.names(&channel.certificate)
+    }
+
     fn slot(&self, node: NodeNumber) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if !slots.contains_key(&node) && slots.len() >= MESH_NODES_MAX {
             // Nodes that left: whoever is using a slot keeps its own reference.
             slots.retain(|_, slot| {
-                slot.try_lock().map_or(true, |held| held.as_ref().is_some_and(|c| !c.sender.is_closed()))
+                slot.try_lock().map_or(true, |held| held.as_ref().is_some_and(|channel| self.stands(channel)))
             });
         }
         Arc::clone(slots.entry(node).or_default())
@@ -122,6 +130,8 @@ impl PeerPlaces {
 #[derive(Clone)]
 pub(super) struct PeerChannel {
     sender: SendRequest<Body>,
+    /// Of the node at the other end.
+    certificate: [u8; 32],
 }
 
 impl PeerChannel {

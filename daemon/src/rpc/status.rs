@@ -24,7 +24,7 @@ pub(super) fn status(fault: &Fault) -> Status {
         Fault::Busy => Status::unavailable(fault.to_string()),
         Fault::Store(_) => Status::unavailable(fault.to_string()),
         Fault::Password(_) => Status::resource_exhausted(fault.to_string()),
-        Fault::NoBroker(_) | Fault::UnknownPeer(_) | Fault::NodeUnreachable(..) => {
+        Fault::NoBroker(_) | Fault::UnknownPeer(_) | Fault::NodeUnreachable(..) | Fault::OutOfService => {
             Status::unavailable(fault.to_string())
         }
         Fault::NoBrokerHere => Status::failed_precondition(fault.to_string()),

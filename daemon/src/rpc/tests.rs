@@ -104,11 +104,17 @@ impl MeshAccess for Pipes {
         Box::pin(async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
             let (here, there) = tokio::io::duplex(64 * 1024);
-            let connection = PeerConnection { peer: self.view.number, stream: Box::new(there) };
+            let end = |peer, stream| PeerConnection { peer, certificate: certificate(peer), stream };
+            let connection = end(self.view.number, Box::new(there));
             door.ok_or_else(refused)?.send(connection).await.map_err(|_| refused())?;
-            Ok(PeerConnection { peer: to, stream: Box::new(here) })
+            Ok(end(to, Box::new(here)))
         })
     }
+}
+
+/// What the pipes take for a node's certificate.
+fn certificate(node: NodeNumber) -> [u8; 32] {
+    [node.value() as u8; 32]
 }
 
 struct Pki {
@@ -139,6 +145,7 @@ struct Side {
     mesh: Arc<Pipes>,
     verifier: Arc<ArcSwap<Verifier>>,
     broker: Option<Identity>,
+    health: Arc<Health>,
     clock: Clock,
     door: mpsc::Sender<PeerConnection>,
     stop: CancellationToken,
@@ -180,7 +187,7 @@ impl Side {
             brokers,
             gateway: Gateway::new(Default::default(), Arc::clone(&verifier), clock, None),
             metrics: Metrics::new(),
-            health,
+            health: Arc::clone(&health),
             clock,
             rng: crate::app::seeded().unwrap(),
             facts: NodeFacts {
@@ -198,7 +205,7 @@ impl Side {
         let (door, queue) = mpsc::channel(4);
         let stop = CancellationToken::new();
         tokio::spawn(serve_peers(queue, Arc::clone(&backend), Connections::default(), stop.clone()));
-        Side { backend, mesh, verifier, broker: identity, clock, door, stop, _folder: folder }
+        Side { backend, mesh, verifier, broker: identity, health, clock, door, stop, _folder: folder }
     }
 
     /// Lets this node reach another.
@@ -243,12 +250,12 @@ impl Side {
 
 /// Node 1 without a broker, nodes 2 and 3 with one each, all doors open.
 async fn three() -> (Side, Side, Side) {
-    let pki = Pki::new(Clock::start().now().wall);
-    let sides = (
-        Side::start(1, &pki, false).await,
-        Side::start(2, &pki, true).await,
-        Side::start(3, &pki, true).await,
-    );
+    three_of(&Pki::new(Clock::start().now().wall)).await
+}
+
+async fn three_of(pki: &Pki) -> (Side, Side, Side) {
+    let sides =
+        (Side::start(1, pki, false).await, Side::start(2, pki, true).await, Side::start(3, pki, true).await);
     sides.0.may_reach(&sides.1);
     sides.0.may_reach(&sides.2);
     sides.1.may_reach(&sides.0);
@@ -562,6 +569,51 @@ async fn published_lists_are_in_force_at_once() {
     let local = publish(Transport::Local { uid: 0 }, list_bytes(&pki, now)).await.unwrap_err();
     assert_eq!(local.code(), Code::FailedPrecondition, "an older number: {local}");
     assert!(side.audit().await.iter().any(|line| line.contains("revocations.publish")));
+}
+
+/// \[REV-4\]: a connection that stands is not used again once its node's certificate is revoked; one to another node is.
+#[tokio::test]
+async fn a_kept_connection_to_a_revoked_node_is_not_used_again() {
+    let pki = Pki::new(Clock::start().now().wall);
+    let (gateway, _broker, _other) = three_of(&pki).await;
+    let now = gateway.clock.now().wall;
+    let calls = gateway.forwarded();
+    let about = || calls.about(from(endpoint_at("192.0.2.1"), rpc::AboutRequest {}));
+    let made = || gateway.mesh.calls.load(Ordering::SeqCst);
+    about().await.unwrap();
+    let entry =
+        |node| Revoked { certificate: certificate(number(node)), expires: now.plus(Duration::from_secs(99)) };
+    let list = pki.key.revoke(None, [entry(3)], now).unwrap().to_bytes();
+    assert!(gateway.backend.revoke(&list).await.unwrap());
+    about().await.unwrap();
+    assert_eq!(made(), 1, "of another node's revocation it knows nothing");
+    let list = gateway.backend.revocations().check(&list).unwrap();
+    let list = pki.key.revoke(Some(&list), [entry(2)], now).unwrap().to_bytes();
+    assert!(gateway.backend.revoke(&list).await.unwrap());
+    // Here the pipes let it in again; trunks refuse the certificate.
+    about().await.unwrap();
+    assert_eq!(made(), 2);
+}
+
+/// \[REV-4\]: a node whose own certificate is revoked tells endpoints to go elsewhere, with a broker and without;
+/// administrators are served, or nobody could look after it.
+#[tokio::test]
+async fn a_revoked_node_refuses_endpoints_calls() {
+    let (gateway, broker, _other) = three().await;
+    for side in [&gateway, &broker] {
+        side.health.set(State::Revoked);
+    }
+    let about = || from(endpoint_at("192.0.2.1"), rpc::AboutRequest {});
+    let refusals = [
+        gateway.forwarded().about(about()).await.unwrap_err(),
+        EndpointCalls::new(Arc::clone(&broker.backend)).about(about()).await.unwrap_err(),
+    ];
+    for refused in refusals {
+        assert_eq!((refused.code(), label(&refused)), (Code::Unavailable, "out_of_service"));
+        assert!(refused.message().contains("is revoked") && refused.message().contains("another node"));
+    }
+    let shown = broker.admin().show_node(from(Transport::Local { uid: 0 }, Default::default())).await;
+    assert_eq!(shown.unwrap().into_inner().state, "draining: certificate revoked");
 }
 
 fn list_bytes(pki: &Pki, now: proto_spec::WallTime) -> Vec<u8> {

@@ -124,6 +124,11 @@ impl MeshTls {
         &self.own
     }
 
+    /// What the mesh CA has revoked, always the newest.
+    pub fn revoked(&self) -> Revoked {
+        Arc::clone(&self.judge.revoked)
+    }
+
     /// For connections that come in.
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)

@@ -10,19 +10,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use proto_spec::trunk::{TrunkRefusal, WELCOME};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::PeerConnection;
+use super::calls::CallStream;
 use super::config::{
     ACCEPT_PAUSE, ADDRESS_HANDSHAKES_MAX, CALLS_MAX, HANDSHAKES_MAX, LAST_WORDS, TRUNK_NUMBER_TIME,
 };
@@ -145,12 +144,12 @@ async fn data(mut stream: TlsStream<Metered>, peer: Peer, doors: &Doors) {
 }
 
 async fn calls(mut stream: TlsStream<Metered>, peer: Peer, doors: &Doors) {
-    let held = Arc::clone(&doors.call_places).try_acquire_owned();
-    let (Ok(held), Ok(door)) = (held, doors.calls.try_reserve()) else {
+    let place = Arc::clone(&doors.call_places).try_acquire_owned();
+    let (Ok(place), Ok(door)) = (place, doors.calls.try_reserve()) else {
         return refuse(&mut stream, &doors.hub, Source::Node(peer.number), TrunkRefusal::TooMany).await;
     };
     if welcome(&mut stream).await.is_ok() {
-        door.send(PeerConnection { peer: peer.number, stream: Box::new(Held { stream, _held: held }) });
+        door.send(CallStream::between(&doors.hub, stream, peer, Some(place)));
     }
 }
 
@@ -168,46 +167,4 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), hub: &Hub, source: Sourc
     };
     // Who does not listen is not told.
     let _ = tokio::time::timeout(LAST_WORDS, word).await;
-}
-
-/// A gRPC connection that counts until it is dropped.
-struct Held {
-    stream: TlsStream<Metered>,
-    _held: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use proto_spec::NodeNumber;
 use proto_spec::trunk::{TrunkRefusal, WELCOME};
+use sealcast_mesh::Input;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -58,7 +59,13 @@ pub(super) async fn connect(
     if let (Err(error), Some(source)) = (&outcome, source) {
         match error {
             DialError::Refused(reason) => hub.refusals.refused(source, *reason),
-            DialError::RefusedBy(reason) => hub.refusals.refused_by(source, *reason),
+            DialError::RefusedBy(reason) => {
+                hub.refusals.refused_by(source, *reason);
+                // Only a node that has proven itself is believed; what finds no place in the queue comes with the next dial.
+                if let (Source::Node(by), Some(TrunkRefusal::Revoked)) = (source, reason) {
+                    let _ = hub.inputs.try_send(Input::CalledRevoked { by });
+                }
+            }
             DialError::Unreachable(_) => {}
         }
     }

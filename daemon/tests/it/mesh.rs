@@ -1,16 +1,21 @@
-//! Three processes form a mesh from their configurations: a session over them, a node killed, a node drained.
+//! Three processes form a mesh from their configurations: a session over them, a node killed, a node drained, a node
+//! revoked.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use proto_spec::frame::{Attached, ControlFrame, DataHeader, Destination, PeerState};
+use proto_spec::revocation::Revoked;
 use proto_spec::ticket::{Claims, Role, TicketKind};
-use proto_spec::{AttachSeq, NodeNumber, Refusal, SenderNumber, SessionId, TrafficClass};
+use proto_spec::{AttachSeq, NodeNumber, Refusal, SenderNumber, SessionId, TrafficClass, Wire};
 use rustix::process::Signal;
+use sealcast_rpc as rpc;
 use sealcast_trust::BrokerSigner;
+use sealcast_trust::cert::{chain_from_pem, inspect};
+use tonic::Code;
 
-use super::support::{Attachment, Mesh, NodePorts, Relayd, free_ports, get, now};
+use super::support::{Attachment, Caller, Mesh, NodePorts, Relayd, admin_on, free_ports, get, now};
 
 /// Longer than any wait of a mesh that comes together on a busy machine: an LSA waits for up to 5 s.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +62,30 @@ impl Three {
 
     fn address(&self, node: usize) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports[node - 1].endpoints))
+    }
+
+    async fn readiness(&self, node: usize) -> String {
+        let answer = get(SocketAddr::from(([127, 0, 0, 1], self.ports[node - 1].ops)), "/readyz").await;
+        answer.rsplit("\r\n\r\n").next().unwrap().trim_end().to_owned()
+    }
+
+    /// What `relayctl mesh status` shows at a node.
+    async fn status(&self, node: usize) -> rpc::Mesh {
+        let mut admin = admin_on(self.nodes[node - 1].state.join("admin.sock")).await;
+        admin.show_mesh(rpc::ShowMeshRequest {}).await.unwrap().into_inner()
+    }
+
+    /// Waits until `mesh status` of a node has this alarm: the view of the mesh is made anew twice a second.
+    async fn tells(&self, node: usize, wanted: &str) {
+        let told =
+            async || self.status(node).await.alarms.iter().any(|alarm| alarm.sentence.contains(wanted));
+        until(wanted, told).await;
+    }
+
+    /// Asks a node to show another, over the connection between the two.
+    async fn shows(&self, node: usize, other: u32) -> Result<rpc::Node, tonic::Status> {
+        let mut admin = admin_on(self.nodes[node - 1].state.join("admin.sock")).await;
+        Ok(admin.show_node(rpc::ShowNodeRequest { node_number: other }).await?.into_inner())
     }
 
     fn ticket(&self, value: u16) -> String {
@@ -213,4 +242,90 @@ async fn a_session_outlives_a_killed_and_a_drained_node() {
     let journal = std::fs::read(three.mesh.path("state-1").join("journal-0")).unwrap();
     let (_, inputs) = sealcast_mesh::journal::read(&journal).unwrap();
     assert!(!inputs.is_empty());
+}
+
+/// Looks again and again until something holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(RETRY / 10).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "{what}");
+}
+
+/// \[REV-4\] \[LSA-14\] \[LSA-15\]: a list that is published at one node cuts another off: trunks, calls in both directions,
+/// endpoints; the node itself says why it is out of service. Started anew without the list it serves until the others
+/// refuse it. How long it all took is told.
+#[tokio::test]
+async fn a_revoked_node_is_cut_off_and_leaves() {
+    let mut three = Three::start();
+    let (mut a_seq, mut b_seq) = (0, 0);
+    let mut a = three.attach(1, 1, &mut a_seq, false).await;
+    a.ready(a_seq).await;
+    let mut b = three.attach(2, 2, &mut b_seq, false).await;
+    b.ready(b_seq).await;
+    // No way between the others leads over the one that goes.
+    for node in 1..=3 {
+        let whole = async || {
+            let links = three.status(node).await.links;
+            links.len() == 3 && links.iter().all(|link| link.agreed)
+        };
+        until(&format!("node {node} knows all links"), whole).await;
+    }
+    // Connections for calls, which are kept.
+    until("nodes 1 and 2 show each other", async || {
+        three.shows(1, 2).await.is_ok() && three.shows(2, 1).await.is_ok() && three.shows(3, 2).await.is_ok()
+    })
+    .await;
+
+    let leaf = chain_from_pem(&std::fs::read(three.mesh.path("node-2.pem")).unwrap()).unwrap();
+    let about = inspect(&leaf[0]).unwrap();
+    let entry = Revoked { certificate: about.certificate, expires: about.not_after };
+    let list = three.mesh.key.revoke(None, [entry], now()).unwrap().to_bytes();
+    let mut admin = admin_on(three.nodes[0].state.join("admin.sock")).await;
+    let published = Instant::now();
+    admin.publish_revocations(rpc::PublishRevocationsRequest { list }).await.unwrap();
+    for node in [1, 3] {
+        let cut_off = async || {
+            let status = three.status(node).await;
+            let reached = status.nodes.iter().any(|other| other.node_number == 2 && other.reachable);
+            !reached && status.trunks.iter().all(|trunk| trunk.node_number != 2)
+        };
+        until(&format!("node {node} is rid of node 2"), cut_off).await;
+        eprintln!(
+            "node {node} is rid of the revoked node {} ms after the list",
+            published.elapsed().as_millis()
+        );
+    }
+    until("node 2 says why", async || three.readiness(2).await == "draining: certificate revoked").await;
+    eprintln!("the revoked node says so {} ms after the list", published.elapsed().as_millis());
+    b.waits_for(|frame| matches!(frame, ControlFrame::Error(error) if error.refusal == Refusal::Draining))
+        .await;
+    eprintln!("its endpoint was sent away {} ms after the list", published.elapsed().as_millis());
+
+    // Neither side's connection for calls is of use any more; the revoked node can still be looked after.
+    assert!(three.shows(1, 2).await.is_err() && three.shows(3, 2).await.is_err());
+    assert!(three.shows(2, 1).await.is_err());
+    assert_eq!(three.shows(2, 0).await.unwrap().state, "draining: certificate revoked");
+    three.tells(2, "node 2 is revoked: it is out of service").await;
+    let mut caller = Caller::connect(three.address(2), &three.mesh.path("ca.pem")).await;
+    let refused = caller.client.about(rpc::AboutRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("certificate of this node is revoked"), "{refused}");
+
+    // The session goes on elsewhere.
+    let mut c = three.attach(3, 2, &mut b_seq, false).await;
+    c.ready(b_seq).await;
+    let sent = a.says(1, "still there?").await;
+    assert_eq!(c.reads().await, sent);
+
+    let state = three.mesh.path("state-2");
+    three.nodes[1].kill();
+    std::fs::remove_file(state.join(relayd::revocations::FILE)).unwrap();
+    three.nodes[1] = Relayd::run(&three.mesh.path("relayd-2.toml"), &state);
+    let restarted = Instant::now();
+    until("node 2 believes", async || three.readiness(2).await == "draining: certificate revoked").await;
+    eprintln!("without the list the node left {} ms after its start", restarted.elapsed().as_millis());
+    three.tells(2, "node 2 is revoked, says node 1").await;
 }

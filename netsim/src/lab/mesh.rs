@@ -5,6 +5,7 @@
 //!  start: pki init, pki issue ... -> fronts -> node-N/relayd.toml -> relayd run -> listening? -> targets -> /readyz
 //!  Up --kill--> Down --restart--> Starting --tend--> Up
 //!  Up --drain--> Draining --(it ends)--> Down                 Up --stop--> Standing --go_on--> Up
+//!  Up --revoke--> Revoked                                     Starting --(it says so)--> Revoked
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,8 @@ pub enum NodeState {
     Draining,
     /// It stands still.
     Standing,
+    /// It runs, and its certificate is revoked: nobody takes it.
+    Revoked,
     /// It does not run, as it should be.
     Down,
 }
@@ -287,6 +290,10 @@ impl<'h> Mesh<'h> {
         let other = other.context("no other node is up to be told of the revocation")?;
         let socket = self.socket(other)?;
         self.control(&["pki", "revoke", &certificate, "--dir", &pki, "--yes", "--socket", &socket], None)?;
+        let seat = self.seat(node)?;
+        if seat.state == NodeState::Up {
+            seat.state = NodeState::Revoked;
+        }
         Ok(())
     }
 
@@ -340,8 +347,8 @@ impl<'h> Mesh<'h> {
                     seat.ops = ops;
                     self.network.target(node, Service::Endpoints, endpoints);
                     self.network.target(node, Service::Trunk, trunk);
-                    if self.healthy(node) {
-                        self.seat(node)?.state = NodeState::Up;
+                    if let Some(state) = self.health(node) {
+                        self.seat(node)?.state = state;
                     }
                 }
                 _ => {}
@@ -505,8 +512,13 @@ impl<'h> Mesh<'h> {
         }
     }
 
-    fn healthy(&self, node: NodeNumber) -> bool {
-        self.ops(node, "/readyz").is_ok_and(|(status, _)| status == 200)
+    /// What a node that starts has become, by its own word; `None` as long as it starts.
+    fn health(&self, node: NodeNumber) -> Option<NodeState> {
+        let (status, says) = self.ops(node, "/readyz").ok()?;
+        if status == 200 {
+            return Some(NodeState::Up);
+        }
+        says.contains("certificate revoked").then_some(NodeState::Revoked)
     }
 
     const fn addresses(&self) -> Addresses {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use proto_spec::lsa::LsaVersion;
-use proto_spec::mesh::{LoadReport, MeshMessage};
+use proto_spec::mesh::{LoadReport, MeshMessage, Revocations};
 use proto_spec::{NodeNumber, Wire};
-use sealcast_mesh::{Alarm, Input, Output, ToVerify, Verdict};
+use sealcast_mesh::{Alarm, Input, Output, ToVerify, Verdict, Wired};
 
 use super::authority::signer;
 use super::bug::Bug;
@@ -77,16 +77,26 @@ impl World {
                 self.host_mut(number).loads.insert(from, report.sequence);
                 self.people.load_reported(self.now, from, report.attachments);
             }
-            Output::Revocations(list) => {
-                self.changed_at = self.now;
-                let (names, _) = list.0.list.as_chunks::<32>();
-                let host = self.host_mut(number);
-                host.revocations = list.0.number;
-                host.revoked = names.iter().copied().collect();
-            }
+            Output::Revocations(list) => self.put_into_force(number, &list.0),
             Output::BrokerChain(_) => self.host_mut(number).broker_chains += 1,
             Output::Routes { .. } => self.checkers.routes_changed_at = self.now,
         }
+    }
+
+    /// A newer list is published at a node.
+    pub fn publish(&mut self, number: NodeNumber, list: Revocations) {
+        self.put_into_force(number, &list);
+        let revoked = self.hosts[&number].revoked.clone();
+        self.input(number, Input::Revocations { list: Wired(list), revoked });
+    }
+
+    /// The shell refuses what a list names from now on.
+    fn put_into_force(&mut self, number: NodeNumber, list: &Revocations) {
+        self.changed_at = self.now;
+        let (names, _) = list.list.as_chunks::<32>();
+        let host = self.host_mut(number);
+        host.revocations = list.number;
+        host.revoked = names.iter().copied().collect();
     }
 
     fn answer(&mut self, to: NodeNumber, boot: u64, input: Input) {

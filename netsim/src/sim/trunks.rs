@@ -63,7 +63,14 @@ impl World {
 
     pub(super) fn up(&mut self, a: NodeNumber, b: NodeNumber, boots: (u64, u64)) {
         let stands = |number: NodeNumber, boot| self.is_awake(number) && self.hosts[&number].boot == boot;
-        if !stands(a, boots.0) || !stands(b, boots.1) || !self.network.joined(a, b) || self.refuse(a, b) {
+        if !stands(a, boots.0) || !stands(b, boots.1) || !self.network.joined(a, b) {
+            return;
+        }
+        if self.revoked_at(b, a) && !self.revoked_at(a, b) {
+            // The alert of TLS: who dialled has seen the other's certificate before.
+            return self.input(a, Input::CalledRevoked { by: b });
+        }
+        if self.refuse(a, b) {
             return;
         }
         let key = pair(a, b);
@@ -95,13 +102,16 @@ impl World {
         }
     }
 
-    /// What the shells refuse at the hello: clocks too far apart, a certificate that is revoked.
+    /// What the shells refuse: clocks too far apart, a certificate that is revoked.
     fn refuse(&self, a: NodeNumber, b: NodeNumber) -> bool {
         let (one, other) = (&self.hosts[&a], &self.hosts[&b]);
         let apart_ms = one.wall_offset_ms.abs_diff(other.wall_offset_ms);
-        u128::from(apart_ms) > CLOCK_LEEWAY.as_millis()
-            || one.revoked.contains(&other.identity.certificate)
-            || other.revoked.contains(&one.identity.certificate)
+        u128::from(apart_ms) > CLOCK_LEEWAY.as_millis() || self.revoked_at(a, b) || self.revoked_at(b, a)
+    }
+
+    /// Whether the list in force at one node names another's certificate.
+    fn revoked_at(&self, at: NodeNumber, other: NodeNumber) -> bool {
+        self.hosts[&at].revoked.contains(&self.hosts[&other].identity.certificate)
     }
 
     /// Neighbours by connections that this end takes for alive.

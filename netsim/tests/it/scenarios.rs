@@ -39,6 +39,21 @@ fn broker_down() {
     held("broker-down");
 }
 
+/// [LSA-14] [LSA-15]: the endpoints of a revoked node go elsewhere, their files under way arrive whole, and it stays out
+/// after a restart without the list, by the word of those who refuse it.
+#[test]
+fn revoked_node() {
+    let report = held("revoked-node");
+    assert_eq!(figure(&report, "files_done"), 12);
+}
+
+/// [LSA-15]: one that cannot be told leaves once it can be refused.
+#[test]
+fn revoked_unheard() {
+    let report = held("revoked-unheard");
+    assert_eq!(figure(&report, "files_done"), 2);
+}
+
 #[test]
 fn slow_receiver() {
     assert_eq!(figure(&held("slow-receiver"), "files_done"), 3);

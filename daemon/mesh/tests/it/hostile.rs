@@ -6,8 +6,8 @@ use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaVersion, Roles};
 use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipVersion};
 use proto_spec::mesh::{Chain, ChainKind, MeshMessage, Revocations, Routed, RoutedMessage};
 use proto_spec::{WallTime, Wire};
-use sealcast_mesh::config::{LINK_FAULTS_MAX, LSA_ACCEPT_BURST};
-use sealcast_mesh::{Alarm, CloseReason, Identity, Input, Wired};
+use sealcast_mesh::config::{LINK_FAULTS_MAX, LINK_HOLD, LSA_ACCEPT_BURST, REVOKED_WORD_WAIT};
+use sealcast_mesh::{Alarm, CloseReason, Identity, Input, Signer, Wired};
 use sha2::{Digest as _, Sha256};
 
 use crate::world::{Plan, World, crypto, entry, node, session};
@@ -52,6 +52,14 @@ fn world(seed: u64) -> (World, Identity) {
     let mut world = World::started(Plan::new(seed, 6));
     world.settle();
     (world, crypto::identity(node(99), 99, WallTime(1_699_000_000_000)))
+}
+
+/// Node 1 without any other, and the second, which could be its neighbour.
+fn lonely() -> (World, Signer) {
+    let mut world = World::new(Plan::new(113, 3));
+    world.start(node(1));
+    let other = crypto::signer(&world.host(2).identity);
+    (world, other)
 }
 
 /// [LSA-13]: ten thousand valid LSAs of one node in ten seconds: few are passed on, and everybody else's news keeps its
@@ -254,9 +262,63 @@ fn a_revoked_node_leaves_at_once() {
         world.input(node(4), Input::Revocations { list: list(8), revoked: [revoked].into() });
         world.run_for(Duration::from_secs(5));
         assert_eq!(world.host(4).drain, DrainState::Drained);
-        assert_eq!(world.host(4).alarms, [Alarm::Revoked { node: node(4), certificate: revoked }]);
+        assert_eq!(world.host(4).alarms, [Alarm::Revoked { node: node(4), certificate: revoked, by: None }]);
         assert_eq!(world.host(1).drain, DrainState::Serving);
     }
+}
+
+/// [LSA-15]: by another node's word a node without links leaves after five seconds, not before, and says by whose; a list
+/// that comes later says nothing new.
+#[test]
+fn a_node_that_is_refused_as_revoked_and_has_no_link_leaves() {
+    let mut world = lonely().0;
+    world.input(node(1), Input::CalledRevoked { by: node(2) });
+    world.run_for(REVOKED_WORD_WAIT - Duration::from_millis(1));
+    // Said again, the wait does not begin anew.
+    world.input(node(1), Input::CalledRevoked { by: node(3) });
+    assert_eq!(world.host(1).drain, DrainState::Serving);
+    world.run_for(Duration::from_millis(1));
+    assert_eq!(world.host(1).drain, DrainState::Drained);
+    let revoked = world.host(1).identity.certificate;
+    world.input(node(1), Input::Undrain);
+    let list = Wired(Revocations { number: 7, list: revoked.to_vec() });
+    world.input(node(1), Input::Revocations { list, revoked: [revoked].into() });
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.host(1).drain, DrainState::Drained);
+    assert_eq!(
+        world.host(1).alarms,
+        [Alarm::Revoked { node: node(1), certificate: revoked, by: Some(node(2)) }]
+    );
+}
+
+/// [LSA-15]: a link that carries traffic speaks against the word; one that is closed before it does, does not.
+#[test]
+fn a_link_clears_the_word_that_a_certificate_is_revoked() {
+    let (mut world, other) = lonely();
+    let up = || Input::LinkUp { peer: other };
+    let down = || Input::LinkDown { peer: other.node };
+    world.input(node(1), Input::CalledRevoked { by: node(3) });
+    world.run_for(REVOKED_WORD_WAIT - Duration::from_millis(1));
+    world.input(node(1), up());
+    world.input(node(1), down());
+    world.run_for(REVOKED_WORD_WAIT);
+    assert_eq!(world.host(1).drain, DrainState::Serving, "cleared by a link, although it is gone again");
+
+    world.input(node(1), up());
+    world.run_for(LINK_HOLD);
+    world.input(node(1), Input::CalledRevoked { by: node(3) });
+    world.input(node(1), down());
+    world.run_for(2 * REVOKED_WORD_WAIT);
+    assert_eq!(world.host(1).drain, DrainState::Serving, "a node with a link does not listen");
+
+    world.input(node(1), Input::CalledRevoked { by: node(3) });
+    world.run_for(REVOKED_WORD_WAIT - LINK_HOLD);
+    world.input(node(1), up());
+    world.run_for(LINK_HOLD - Duration::from_millis(1));
+    world.input(node(1), down());
+    assert_eq!(world.host(1).drain, DrainState::Serving);
+    world.run_for(Duration::from_millis(1));
+    assert_eq!(world.host(1).drain, DrainState::Drained, "the link was held until it went");
 }
 
 /// [LSA-9]: a broker's chain reaches every node, also one that joins later.

@@ -60,6 +60,10 @@ pub(super) async fn run<S: AsyncWrite + Unpin>(
                 Say::Beat => writer.push(&TrunkFrame::Heartbeat(echo.heartbeat(hub.now_us()))),
                 Say::Up => writer.push(&TrunkFrame::Up),
                 Say::Close(reason) => {
+                    // What was given before goes before: a revoked node is sent the list, then shut out [LSA-10].
+                    while let Ok(message) = messages.try_recv() {
+                        add(neighbor, &mut writer, message);
+                    }
                     writer.push(&TrunkFrame::Close(reason));
                     last = true;
                 }

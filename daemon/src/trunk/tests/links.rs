@@ -7,7 +7,9 @@ use sealcast_mesh::{CloseReason, Input};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::pki::{Pki, node};
-use super::world::{INPUTS, Plan, Proxy, link, mesh_tls, start, start_with, stranger, until};
+use super::world::{
+    INPUTS, Plan, Proxy, link, mesh_tls, revoke_certificate, start, start_with, stranger, until,
+};
 use crate::trunk::Trunks;
 
 /// \[TRK-1\], \[TRK-6\], \[TRK-8\], \[TRK-14\]: up at both ends, messages in order both ways, a round trip and a clock.
@@ -93,13 +95,18 @@ async fn three_nodes_form_a_triangle() {
     assert_eq!((one.trunks.status().len(), three.trunks.status().len()), (1, 2));
 }
 
-/// \[TRK-13\]: whoever ends a trunk says why; a node that stops says so to all.
+/// \[TRK-13\]: whoever ends a trunk says what he had to say, then why; a node that stops says so to all.
 #[tokio::test]
 async fn the_last_word_is_heard() {
     let pki = Pki::new("test");
     let (mut one, mut two) = (start(&pki, 1).await, start(&pki, 2).await);
     link(&mut one, 1, &mut two, 2).await;
+    (1..=100).for_each(|word| one.trunks.send(node(2), vec![word; 3_000]));
     one.trunks.close(node(2), CloseReason::Surplus);
+    for word in 1..=100 {
+        let Input::Message { bytes, .. } = two.input().await else { panic!("word {word} was not heard") };
+        assert_eq!((bytes[0], bytes.len()), (word, 3_000));
+    }
     two.expect_down(1).await;
     one.expect_down(2).await;
     until("both have counted it", || one.ended("surplus") == 1 && two.ended("surplus") == 1).await;
@@ -246,6 +253,33 @@ async fn calls_go_both_ways() {
     assert_eq!(one.refused("wrong_node"), 1);
     assert!(one.trunks.call(node(2), &[]).await.is_err());
     assert!(Trunks::default().call(node(2), &addresses).await.is_err());
+}
+
+/// \[REV-4\]: connections for calls that stand when the other node's certificate is revoked carry nothing more, whoever
+/// made them.
+#[tokio::test]
+async fn calls_end_with_the_certificate() {
+    let pki = Pki::new("test");
+    let (mut one, mut two) = (start(&pki, 1).await, start(&pki, 2).await);
+    let mut made = one.trunks.call(node(2), &[two.address.to_string()]).await.unwrap();
+    let mut at_two = two.calls.recv().await.unwrap();
+    let mut back = two.trunks.call(node(1), &[one.address.to_string()]).await.unwrap();
+    let mut taken = one.calls.recv().await.unwrap();
+    revoke_certificate(&one, made.certificate);
+    for stream in [&mut made.stream, &mut taken.stream] {
+        let refused = stream.write_all(b"no more").await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{refused}");
+    }
+    // What the revoked node says is not heard.
+    for stream in [&mut at_two.stream, &mut back.stream] {
+        stream.write_all(b"listen").await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    for stream in [&mut made.stream, &mut taken.stream] {
+        let refused = stream.read_u8().await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{refused}");
+    }
+    assert!(one.trunks.call(node(2), &[two.address.to_string()]).await.is_err());
 }
 
 /// \[TRK-2\]: a new certificate is presented from then on, and no connection is dropped for it.

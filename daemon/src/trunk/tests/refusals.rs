@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto_spec::alpn;
 use proto_spec::trunk::{TrunkRefusal, WELCOME};
+use sealcast_mesh::Input;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -65,6 +66,22 @@ async fn the_refused_learn_why() {
     assert!(
         matches!(welcome.read_u8().await, Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
     );
+}
+
+/// \[LSA-15\]: the overlay hears that its node's certificate is revoked from a node that was dialled, and from nobody who
+/// dialled.
+#[tokio::test]
+async fn who_is_dialled_may_say_that_a_certificate_is_revoked() {
+    let pki = Pki::new("test");
+    let good = start(&pki, 1).await;
+    let files = pki.node(7);
+    revoke(&good, &files);
+    let mut bad = start_with(&pki, 7, Plan::new(files)).await;
+    good.dial(None, bad.address);
+    until("told by who dialled", || bad.refused_by("revoked") == 1).await;
+    assert!(bad.inputs.try_recv().is_err());
+    bad.dial(None, good.address);
+    assert_eq!(bad.input().await, Input::CalledRevoked { by: super::pki::node(1) });
 }
 
 /// \[TRK-1\], \[TRK-4\]: plain garbage, no certificate, no protocol of nodes, no progress, too many.

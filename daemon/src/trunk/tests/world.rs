@@ -379,6 +379,9 @@ async fn forward(mut inbound: TcpStream, mut outbound: TcpStream, mut state: wat
 
 /// Revokes a certificate at a node.
 pub(super) fn revoke(node: &Node, files: &tls::Identity) {
-    let certificate = sealcast_trust::cert::inspect(&files.chain[0]).unwrap().certificate;
+    revoke_certificate(node, sealcast_trust::cert::inspect(&files.chain[0]).unwrap().certificate);
+}
+
+pub(super) fn revoke_certificate(node: &Node, certificate: [u8; 32]) {
     node.revoked.store(Arc::new(BTreeSet::from([certificate])));
 }

@@ -323,7 +323,8 @@ impl<'h> Stage<'h> {
             Fault::Clock { .. } => bail!("real programs read the machine's clock"),
         }
         // Whoever was kept to a node that is struck may go elsewhere.
-        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } = fault
+        if let Fault::Kill(nodes) | Fault::Stop(nodes) | Fault::Drain { nodes, .. } | Fault::Revoke(nodes) =
+            fault
             && !self.kept
         {
             self.mesh.network().weather(|weather| {
