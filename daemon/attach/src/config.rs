@@ -41,7 +41,7 @@ pub const CONTROL_FRAMES_BURST: u64 = 64 * 1024;
 /// A copy that has waited this long in a queue half full stops pressing on its sender while others wait \[FWD-8\].
 pub const LAG: Duration = Duration::from_secs(1);
 /// Control and interactive frames may wait this long before the attachment is ended as fallen behind \[FWD-6\]: on a line of
-/// 8 KiB/s twice what TCP and one large frame before them take. A socket that takes nothing at all ends much sooner.
+/// 8 KiB/s twice what TCP and one large frame before them take.
 pub const BEHIND_MAX: Duration = Duration::from_secs(20);
 /// Addresses whose accept rate is remembered; the least recently seen is forgotten first.
 pub const ADDRESSES_MAX: usize = 16 * 1024;
@@ -123,7 +123,7 @@ impl Default for Limits {
             address_accepts_burst: 120,
             ping_ms: 15_000,
             frame_timeout_ms: 20_000,
-            write_timeout_ms: 5_000,
+            write_timeout_ms: 20_000,
             node_queue_bytes_max: 512 * KIB * KIB,
             sender_rate_bytes: 0,
             sender_fanout_rate_bytes: 0,

@@ -79,6 +79,8 @@ impl Node {
             return;
         }
         self.identity = identity;
+        // What was said of the old one is no word on this one.
+        self.drop_doubt();
         let chain = self.own_chain();
         self.flood.keep_chain(chain.clone());
         self.send_all(None, &MeshMessage::Chain(chain));

@@ -329,3 +329,47 @@ async fn a_revoked_node_is_cut_off_and_leaves() {
     eprintln!("without the list the node left {} ms after its start", restarted.elapsed().as_millis());
     three.tells(2, "node 2 is revoked, says node 1").await;
 }
+
+/// \[LSA-16\]: a certificate renewed under a running node takes over in the overlay at SIGHUP; the old one may then be revoked,
+/// and nobody is sent away.
+#[tokio::test]
+async fn a_renewed_node_outlives_its_old_certificate() {
+    let three = Three::start();
+    let (mut a_seq, mut b_seq) = (0, 0);
+    let mut a = three.attach(1, 1, &mut a_seq, false).await;
+    a.ready(a_seq).await;
+    let mut b = three.attach(2, 2, &mut b_seq, false).await;
+    b.ready(b_seq).await;
+    let linked = async |other: u32| {
+        let status = three.status(1).await;
+        status.links.iter().any(|link| link.agreed && [link.a, link.b] == [1, other])
+    };
+    until("nodes 1 and 2 agree on their link", async || linked(2).await).await;
+    let sequence = async || {
+        let status = three.status(1).await;
+        status.nodes.iter().find(|node| node.node_number == 2).map_or(0, |node| node.sequence)
+    };
+
+    let [path, key] = ["node-2.pem", "node-2.key"].map(|name| three.mesh.path(name));
+    let (old, key) = (std::fs::read(&path).unwrap(), std::fs::read(key).unwrap());
+    let renewed = three.mesh.key.renew(&old, &key, None, now().plus(Duration::from_secs(1))).unwrap();
+    let file = renewed.files.iter().find(|file| file.name == "node-2.pem").unwrap();
+    std::fs::write(&path, &file.contents).unwrap();
+    let before = sequence().await;
+    three.nodes[1].signal(Signal::HUP);
+    until("node 1 has an LSA of node 2 that is newer", async || sequence().await > before).await;
+
+    let about = inspect(&chain_from_pem(&old).unwrap()[0]).unwrap();
+    assert_ne!(about.certificate, renewed.identity.certificate);
+    let entry = Revoked { certificate: about.certificate, expires: about.not_after };
+    let list = three.mesh.key.revoke(None, [entry], now()).unwrap().to_bytes();
+    let mut admin = admin_on(three.nodes[0].state.join("admin.sock")).await;
+    admin.publish_revocations(rpc::PublishRevocationsRequest { list }).await.unwrap();
+    // Its trunks were proven by the old certificate: they are made anew, and count after two seconds.
+    until("the link by the old one is gone", async || !linked(2).await).await;
+    until("nodes 1 and 2 are linked by the new one", async || linked(2).await).await;
+    assert_eq!(three.readiness(2).await, "ready");
+    let sent = a.says(1, "still there?").await;
+    assert_eq!(b.reads().await, sent);
+    assert!(three.status(2).await.alarms.is_empty());
+}

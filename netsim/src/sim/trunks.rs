@@ -70,6 +70,7 @@ impl World {
             // The alert of TLS: who dialled has seen the other's certificate before.
             return self.input(a, Input::CalledRevoked { by: b });
         }
+        self.tell_clocks(a, b);
         if self.refuse(a, b) {
             return;
         }
@@ -100,6 +101,13 @@ impl World {
             let way = self.network.latency(a, b);
             self.schedule(way, Event::Rtt { at, peer, trunk: id });
         }
+    }
+
+    /// Each end is told how far the other's clock is ahead \[TRK-11\].
+    fn tell_clocks(&mut self, a: NodeNumber, b: NodeNumber) {
+        let ahead_ms = self.hosts[&b].wall_offset_ms - self.hosts[&a].wall_offset_ms;
+        self.input(a, Input::Clock { peer: b, offset_ms: ahead_ms });
+        self.input(b, Input::Clock { peer: a, offset_ms: -ahead_ms });
     }
 
     /// What the shells refuse: clocks too far apart, a certificate that is revoked.
