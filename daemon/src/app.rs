@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -126,6 +127,8 @@ struct Swapped {
     revocations: Arc<Revocations>,
     /// Who the node is between nodes, as long as it runs: its number and its key.
     node: (NodeNumber, [u8; 32]),
+    /// In wall time, as operators are shown it.
+    certificate_expires: Arc<AtomicU64>,
     levels: Levels,
 }
 
@@ -196,6 +199,7 @@ impl Node {
                 .collect::<std::io::Result<_>>()?,
             ports => ports.to_vec(),
         };
+        let certificate_expires = Arc::new(AtomicU64::new(material.node.not_after.0));
         let facts = NodeFacts {
             number: material.number,
             mesh: config.identity.mesh.clone(),
@@ -203,7 +207,7 @@ impl Node {
             ports: public_ports.clone(),
             failure_domain: config.mesh.failure_domain.clone(),
             listeners: listeners(&endpoints, admin.as_ref(), trunk_address)?,
-            certificate_expires: material.node.not_after,
+            certificate_expires: Arc::clone(&certificate_expires),
             drain_within: config.drain_deadline(),
         };
         let swapped = Swapped {
@@ -215,6 +219,7 @@ impl Node {
             broker: material.broker.as_ref().map(|broker| BrokerKey::new(&broker.identity)).transpose()?,
             revocations: Arc::clone(&revocations),
             node: (material.number, material.node.key),
+            certificate_expires,
             levels: options.levels,
         };
         let broker_chain = match &config.broker {
@@ -570,13 +575,14 @@ async fn reload(
     };
     match Material::read(&newer, clock.now().wall) {
         Ok(material) => {
-            metrics.certificate_ends("node", material.node.not_after.seconds());
             match material.mesh_tls(swapped.revocations.shared()) {
                 Ok(_) if (material.number, material.node.key) != swapped.node => tracing::warn!(
                     "the node's number or key is another one: endpoints are shown the new certificate at once, other nodes \
                      after a restart"
                 ),
                 Ok(mesh) => {
+                    metrics.certificate_ends("node", material.node.not_after.seconds());
+                    swapped.certificate_expires.store(material.node.not_after.0, Ordering::Relaxed);
                     swapped.mesh_tls.store(Arc::new(mesh));
                     overlay.input(Input::Renewed(material.mesh_identity())).await;
                 }

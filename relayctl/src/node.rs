@@ -134,7 +134,8 @@ pub(crate) fn node_table(mesh: &rpc::Mesh) -> Table {
             (_, 0) => "-".to_owned(),
             (_, next) => format!("over {next}"),
         };
-        let load = node.load.as_ref();
+        // The last word of a node out of reach says nothing of now.
+        let load = node.load.as_ref().filter(|_| node.reachable);
         let row = vec![
             node.node_number.to_string(),
             state,
@@ -160,7 +161,7 @@ pub(crate) fn node_table(mesh: &rpc::Mesh) -> Table {
 
 /// A node of a mesh as JSON.
 pub(crate) fn node_json(node: &rpc::MeshNode) -> Value {
-    let load = node.load.as_ref().map(|load| {
+    let load = node.load.as_ref().filter(|_| node.reachable).map(|load| {
         json!({
             "attachments": load.attachments, "capacity": load.capacity, "queue_bytes": load.queue_bytes,
             "forwarded_bytes": load.forwarded_bytes, "full": load.full, "age_ms": load.age_ms,

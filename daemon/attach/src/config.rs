@@ -28,10 +28,6 @@ pub const OVERTAKEN_MAX: Duration = Duration::from_secs(40);
 pub const PINGS_MISSED_MAX: u32 = 3;
 /// Bytes taken from the queues for one write: four full TLS records.
 pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
-/// The same towards a socket that is slow to take them: what has been given to it no class overtakes \[FWD-5\].
-pub const SLOW_BATCH_BYTES: usize = 16 * 1024;
-/// A socket that takes nothing for so long is slow: at 16 KiB each time that is a line of 160 KiB/s.
-pub const SLOW_WRITE: Duration = Duration::from_millis(100);
 /// The longest run of frames that travels as one item, so that a queue's limit is not overshot by more than this.
 pub const RUN_LENGTH_MAX: usize = 64 * 1024;
 /// What a queued item of a droppable class counts as at least: its bookkeeping, so that a queue of tiny frames is full by their number.

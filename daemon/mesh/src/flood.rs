@@ -317,6 +317,7 @@ impl Node {
                 if let Some(before) = before.filter(|before| before.key != signer.key) {
                     let (kept, refused) = (signer.certificate, before.certificate);
                     self.alarm(crate::io::Alarm::NumberInUse { node, kept, refused });
+                    self.node_replaced(node);
                     if self.links.get(&node).is_some_and(|link| link.peer.key != signer.key) {
                         self.close(node, CloseReason::NumberInUse);
                     }

@@ -41,7 +41,7 @@ pub(crate) enum Request {
     Lsa { lsa: Wired<Lsa>, from: NodeNumber },
     BrokerChain { chain: Wired<Chain>, from: NodeNumber },
     Revocations { list: Wired<Revocations>, from: NodeNumber },
-    Membership { membership: Wired<Membership>, source: NodeNumber, acknowledge: bool },
+    Membership { membership: Wired<Membership>, key: [u8; 32], source: NodeNumber, acknowledge: bool },
     Tombstone { tombstone: Wired<Tombstone>, source: NodeNumber },
 }
 
@@ -341,8 +341,8 @@ impl Node {
                     self.link_fault(from);
                 }
             }
-            (Some(Request::Membership { membership, source, acknowledge }), Verdict::Valid) => {
-                self.membership_verified(source, acknowledge, membership.0);
+            (Some(Request::Membership { membership, key, source, acknowledge }), Verdict::Valid) => {
+                self.membership_verified(source, acknowledge, membership.0, &key);
             }
             (Some(Request::Tombstone { tombstone, source }), Verdict::Valid) => {
                 self.tombstone_verified(source, tombstone.0);

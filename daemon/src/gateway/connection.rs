@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use proto_spec::frame::{ControlFrame, ErrorFrame};
 use proto_spec::{Now, Refusal, SessionId, Timestamp, TrafficClass};
 use sealcast_attach::attachment::Close;
-use sealcast_attach::config::{SLOW_BATCH_BYTES, SLOW_WRITE, WRITE_BATCH_BYTES};
+use sealcast_attach::config::WRITE_BATCH_BYTES;
 use sealcast_attach::queue::{Batch, Item};
 use sealcast_attach::{
     Attachment, AttachmentId, DropReason, Forward, JoinRequest, Joined, Ledger, Output, RoomView, Traffic,
@@ -67,10 +67,8 @@ struct Inner {
     permit: Option<AcceptPermit>,
     /// Whether an endpoint that leaves has ended its direction: it may still read.
     deaf: bool,
-    /// Since when encrypted bytes have been waiting for the socket, if they have.
-    blocked: Option<Timestamp>,
-    /// Whether the last ones waited for long: less is given to the socket at once.
-    slow: bool,
+    /// Whether encrypted bytes have been waiting for the socket.
+    blocked: bool,
     phase: Phase,
     closing_by: Timestamp,
     armed_for: Option<Timestamp>,
@@ -111,8 +109,7 @@ impl Connection {
             seat: None,
             permit: Some(permit),
             deaf: false,
-            blocked: None,
-            slow: false,
+            blocked: false,
             phase: Phase::Open,
             closing_by: now.mono,
             armed_for: Some(now.mono),
@@ -367,18 +364,16 @@ impl Inner {
                     let now = self.gateway.clock.now();
                     self.core.handle_write(now, any, true);
                     self.outbox.settle(now.mono);
-                    self.blocked.get_or_insert(now.mono);
+                    self.blocked = true;
                     return Ok(());
                 }
                 Poll::Ready(outcome) => outcome?,
             }
-            if let Some(since) = self.blocked.take() {
-                let now = self.gateway.clock.now();
-                self.slow = now.mono.since(since) >= SLOW_WRITE;
-                self.core.handle_write(now, true, false);
-            }
-            self.outbox.take(if self.slow { SLOW_BATCH_BYTES } else { WRITE_BATCH_BYTES }, &mut batch);
+            self.outbox.take(WRITE_BATCH_BYTES, &mut batch);
             if batch.is_empty() {
+                if std::mem::take(&mut self.blocked) {
+                    self.core.handle_write(self.gateway.clock.now(), true, false);
+                }
                 return Ok(());
             }
             let slices: SmallVec<[IoSlice<'_>; 8]> =

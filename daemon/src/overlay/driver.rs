@@ -275,7 +275,9 @@ impl Driver {
                     self.clock_alarm_over(peer);
                 }
                 if self.alarms.len() >= ALARMS_MAX {
-                    self.alarms.pop_front();
+                    // Clocks are spoken of again and again; what is said once stays as long as it can.
+                    let is_clock = |(_, alarm): &(u64, Alarm)| matches!(alarm, Alarm::Clock { .. });
+                    self.alarms.remove(self.alarms.iter().position(is_clock).unwrap_or(0));
                 }
                 self.alarms.push_back((now.wall.0, alarm));
             }

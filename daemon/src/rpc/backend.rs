@@ -5,6 +5,7 @@
 //! conditions stay, for the day when several brokers share a store.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -138,8 +139,8 @@ pub struct NodeFacts {
     pub failure_domain: String,
     /// What it listens on.
     pub listeners: Vec<String>,
-    /// End of its certificate.
-    pub certificate_expires: WallTime,
+    /// End of its certificate in wall time; another when that is renewed.
+    pub certificate_expires: Arc<AtomicU64>,
     /// How long a drain may take if nobody says.
     pub drain_within: Duration,
 }

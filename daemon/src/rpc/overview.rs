@@ -2,6 +2,7 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use proto_spec::lsa::{Lsa, Roles};
 use proto_spec::{NodeNumber, SessionId};
@@ -36,7 +37,7 @@ pub(super) fn node(backend: &Backend) -> rpc::Node {
         attachments: count(status.attachments),
         attachments_max: count(status.attachments_max),
         sessions: count(status.sessions),
-        certificate_expires_ms: facts.certificate_expires.0,
+        certificate_expires_ms: facts.certificate_expires.load(Ordering::Relaxed),
         traffic: convert::traffic(&status.traffic),
         refusals: status
             .refusals

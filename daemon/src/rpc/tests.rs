@@ -197,7 +197,7 @@ impl Side {
                 ports: vec![8200],
                 failure_domain: format!("rack {}", me % 2),
                 listeners: Vec::new(),
-                certificate_expires: issued.identity.not_after,
+                certificate_expires: Arc::new(issued.identity.not_after.0.into()),
                 drain_within: Duration::from_secs(30),
             },
         });

@@ -340,9 +340,9 @@ impl Hub {
     ///
     /// # Errors
     /// The trunk is refused.
-    pub(super) fn judge_clock(&self, peer: NodeNumber, offset_ms: i64) -> Result<(), TrunkRefusal> {
-        // Where there is no room, the next attempt says the same.
-        let _ = self.inputs.try_send(Input::Clock { peer, offset_ms });
+    pub(super) async fn judge_clock(&self, peer: NodeNumber, offset_ms: i64) -> Result<(), TrunkRefusal> {
+        // The overlay ends with the node; nobody is left to care then.
+        let _ = self.inputs.send(Input::Clock { peer, offset_ms }).await;
         if u128::from(offset_ms.unsigned_abs()) <= super::config::CLOCK_OFFSET_MAX.as_millis() {
             Ok(())
         } else {

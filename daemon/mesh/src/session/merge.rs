@@ -50,8 +50,9 @@ impl Node {
             return;
         }
         let (message, signature) = (membership.body.signed_message(), Wired(membership.signature));
-        let item = ToVerify::ByKey { key: signer.key, message, signature };
-        let request = Request::Membership { membership: Wired(membership), source, acknowledge };
+        let key = signer.key;
+        let item = ToVerify::ByKey { key, message, signature };
+        let request = Request::Membership { membership: Wired(membership), key, source, acknowledge };
         if !self.verify(item, request) {
             self.sessions.verifying.remove(&(session, node, version));
         }
@@ -62,6 +63,7 @@ impl Node {
         source: NodeNumber,
         acknowledge: bool,
         membership: Membership,
+        key: &[u8; 32],
     ) {
         let now = self.now.mono;
         let (session, node, version) =
@@ -69,8 +71,9 @@ impl Node {
         if self.sessions.len() >= SESSIONS_MAX && !self.sessions.sessions.contains_key(&session) {
             return self.counters.memberships_refused += 1;
         }
-        // Its node may have restarted, or been revoked, while it was checked.
-        if self.is_outlived(node, version) || self.lsdb.get(node).is_none() {
+        // Its node may have restarted, been revoked, or lost its number to another key while it was checked.
+        let is_owner = self.lsdb.signer(node).is_some_and(|signer| signer.key == *key);
+        if self.is_outlived(node, version) || !is_owner {
             return self.counters.memberships_stale += 1;
         }
         self.ensure_session(session);
@@ -114,6 +117,11 @@ impl Node {
     /// Whether a membership is of a process of its node that is no more \[MBR-4\].
     fn is_outlived(&self, node: NodeNumber, version: MembershipVersion) -> bool {
         self.lsdb.get(node).is_some_and(|lsa| lsa.body.version.incarnation > version.incarnation)
+    }
+
+    /// A node's number belongs to another key: nothing that was said under it holds \[LSA-11\].
+    pub(crate) fn node_replaced(&mut self, node: NodeNumber) {
+        self.node_restarted(node, u64::MAX);
     }
 
     /// A node has restarted: what its earlier process said is over.

@@ -363,6 +363,39 @@ fn false_memberships_have_no_effect() {
     assert_eq!((counters.memberships_refused, counters.signatures_wrong), (1, 1));
 }
 
+/// [LSA-11]: what was said under a number is void once it belongs to another key, and so is what is being checked then.
+#[test]
+fn memberships_end_with_the_key_that_signed_them() {
+    let (mut world, _) = world(111);
+    let old = world.host(4).identity.clone();
+    for (session_number, carrier) in [(1, 4), (1, 2), (2, 2)] {
+        let member = entry(carrier, MemberKind::Active, 1);
+        world.attach(node(carrier), session(session_number), member, false);
+    }
+    world.settle();
+    assert!(world.node(2).session(session(1)).unwrap().egress.contains(&node(4)));
+
+    let new = crypto::identity(node(4), 400, WallTime(old.issued.0 + 500));
+    hand(&mut world, 3, 2, &MeshMessage::Chain(chain(&new)));
+    // At its check when the number passes on.
+    let version = MembershipVersion { incarnation: 9, sequence: 1 };
+    let entries = vec![entry(7, MemberKind::Active, 1)];
+    let body = MembershipBody { session: session(2), node: node(4), version, entries };
+    let signature = crypto::sign(&old.key, &body.signed_message()).0;
+    let claim = MeshMessage::Lsa(lsa(&world, &new, self::version(1, 1, 5)));
+    hand(&mut world, 3, 2, &claim);
+    let memberships = vec![Membership { body, signature }];
+    let message = RoutedMessage::Memberships { acknowledge: false, memberships };
+    let routed = Routed { source: node(4), destination: node(2), hop_limit: 8, message };
+    hand(&mut world, 3, 2, &MeshMessage::Routed(routed));
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.node(2).lsa(node(4)).unwrap().body.software, "hostile");
+    for id in [1, 2] {
+        let view = world.node(2).session(session(id)).unwrap();
+        assert!(!view.members.iter().any(|member| member.node == node(4)), "session {id}: {view:?}");
+    }
+}
+
 /// [MCU-2]: a message whose hops run out ends; one for an unknown node too.
 #[test]
 fn messages_do_not_wander() {

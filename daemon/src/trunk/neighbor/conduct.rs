@@ -123,7 +123,7 @@ impl Conduct<'_> {
                     TrunkFrame::Heartbeat(beat) => match self.beat(&beat, &mut rtt) {
                         Some(_) if linked.was_up() => self.report(&mut rtt),
                         Some(rtt_us) if !progress.clock_good => {
-                            self.judge_clock(rtt_us)?;
+                            self.judge_clock(rtt_us).await?;
                             progress.clock_good = true;
                         }
                         Some(_) => {}
@@ -201,10 +201,10 @@ impl Conduct<'_> {
         Some(rtt_us)
     }
 
-    fn judge_clock(&self, rtt_us: u32) -> Result<(), End> {
+    async fn judge_clock(&self, rtt_us: u32) -> Result<(), End> {
         let offset_ms = offset(&self.hello, self.met_at, rtt_us);
         self.neighbor.offset_ms.store(offset_ms, Relaxed);
-        self.hub.judge_clock(self.neighbor.number(), offset_ms).map_err(End::Ours)
+        self.hub.judge_clock(self.neighbor.number(), offset_ms).await.map_err(End::Ours)
     }
 
     /// Tells the overlay the best round trip since it was last told, once a second.
