@@ -125,7 +125,7 @@ fn no_bound_is_above_what_a_policy_reaches() {
     }
 }
 
-/// [PLC-2]: deaths move their own, and nothing else moves.
+/// Deaths move their own, and nothing else moves.
 #[test]
 fn deaths_move_their_own_alone() {
     let compared = compare(&scenario(POISSON, 500), &all(3), || {}).unwrap();
