@@ -3,13 +3,15 @@
 //! Exit codes: 0 all held, 1 the line or the scenario makes no sense, 2 a crash, 3 something happened that must not, 4
 //! something good did not happen in time.
 
+mod compare;
 mod soak;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use crate::play::{Options, Report, Verdict, play};
 use crate::scenario::{SHIPPED, Scenario};
@@ -52,6 +54,8 @@ enum Command {
         #[arg(long, value_name = "NAME", value_parser = bug)]
         bug: Option<Bug>,
     },
+    /// Play a scenario with arrivals under several placement policies, side by side.
+    Compare(compare::Compare),
     /// Run random worlds, one for each seed, until the seeds or the time are over.
     Soak(soak::Soak),
     /// Run one seed of a soak again.
@@ -83,6 +87,7 @@ impl Line {
     pub fn run(self) -> ExitCode {
         let code = match self.command {
             Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
+            Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
             Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
             Command::Lab(arguments) => return crate::lab::run(&arguments),
@@ -105,23 +110,33 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
             return EXIT_USAGE;
         }
     };
+    if scenario.arrivals.is_some() {
+        eprintln!("netsim: {name} has endpoints that come and go: play it with `netsim compare {name}`");
+        return EXIT_USAGE;
+    }
     let nodes = scenario.nodes.len();
     eprintln!("{}: {nodes} nodes, {} endpoints: {}", scenario.name, scenario.endpoints(), scenario.about);
     let report = play(&scenario, Options { seed, bug, told });
-    let to_stdout = json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&report).expect("plain data of our own always serialises");
-        if to_stdout {
-            print(&text);
-        } else if let Err(error) = std::fs::write(&path, text + "\n") {
-            eprintln!("netsim: {}: {error}", path.display());
-            return EXIT_USAGE;
-        }
-    }
-    if !to_stdout {
-        show(&report);
+    match write(json.as_deref(), &report) {
+        Ok(true) => {}
+        Ok(false) => show(&report),
+        Err(code) => return code,
     }
     code(report.verdict)
+}
+
+/// Writes a report as JSON if that is wanted; whether it went to stdout, in place of a table.
+fn write(json: Option<&Path>, report: &impl Serialize) -> Result<bool, u8> {
+    let Some(path) = json else { return Ok(false) };
+    let text = serde_json::to_string_pretty(report).expect("plain data of our own always serialises");
+    if path.as_os_str() == "-" {
+        print(&text);
+        return Ok(true);
+    }
+    std::fs::write(path, text + "\n").map(|()| false).map_err(|error| {
+        eprintln!("netsim: {}: {error}", path.display());
+        EXIT_USAGE
+    })
 }
 
 fn show(report: &Report) {
@@ -134,12 +149,15 @@ fn show(report: &Report) {
     for violation in &report.violations {
         print(&format!("violated: {violation}"));
     }
-    let verdict = match report.verdict {
+    print(sentence(report.verdict));
+}
+
+const fn sentence(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Held => "all held",
         Verdict::Liveness => "something good did not happen in time",
         Verdict::Correctness => "something happened that must not",
-    };
-    print(verdict);
+    }
 }
 
 fn replay(seed: u64, told: bool, bug: Option<Bug>) -> u8 {
@@ -158,7 +176,7 @@ fn replay(seed: u64, told: bool, bug: Option<Bug>) -> u8 {
 fn list() -> u8 {
     for (name, text) in SHIPPED {
         match Scenario::parse(name, text) {
-            Ok(scenario) => print(&format!("{name:<20} {}", scenario.about)),
+            Ok(scenario) => print(&format!("{name:<24} {}", scenario.about)),
             Err(error) => {
                 eprintln!("netsim: {error}");
                 return EXIT_USAGE;

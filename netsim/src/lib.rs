@@ -7,8 +7,11 @@
 //!  scenario ──► sim: event queue, network, shells ──► cores (mesh, attach, placement, endpoint-core)
 //!  seeds ─────►  │                                      │
 //!                └──────────────► check ◄───────────────┘   what must hold, each naming seed, time and fault
+//!
+//!  arrivals ──► balance: endpoints as flows, policies side by side ──► placement, and what it is compared with
 //! ```
 
+pub mod balance;
 pub mod check;
 pub mod command;
 pub mod lab;

@@ -3,6 +3,7 @@
 //! Owns the meaning of the file; `file` is its text form, `read` refuses nonsense. It speaks of the system alone: never
 //! of how a simulator or a lab brings something about. docs/SCENARIOS.md is its manual.
 
+mod arrivals;
 mod file;
 mod read;
 
@@ -12,6 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use proto_spec::NodeNumber;
+
+pub use arrivals::{ArrivalKind, Arrivals, Length, Reports};
 
 /// Nodes of one scenario: as many as a mesh is made for.
 pub const NODES_MAX: usize = 1_000;
@@ -39,6 +42,9 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("thin-line", include_str!("../scenarios/thin-line.toml")),
     ("region-outage", include_str!("../scenarios/region-outage.toml")),
     ("transit-dies", include_str!("../scenarios/transit-dies.toml")),
+    ("stale-load", include_str!("../scenarios/stale-load.toml")),
+    ("flash-crowd", include_str!("../scenarios/flash-crowd.toml")),
+    ("diurnal-three-continents", include_str!("../scenarios/diurnal-three-continents.toml")),
 ];
 
 /// A scenario that makes sense. Its clock starts when the mesh has converged and every endpoint is a member.
@@ -64,6 +70,10 @@ pub struct Scenario {
     pub links_allowed: Option<BTreeSet<(NodeNumber, NodeNumber)>>,
     /// The sessions, each with its own name: `count` is multiplied out.
     pub sessions: Vec<SessionPlan>,
+    /// Or sessions that come and go, for `netsim compare`.
+    pub arrivals: Option<Arrivals>,
+    /// How late brokers hear of loads there.
+    pub reports: Reports,
     /// What endpoints do.
     pub workload: Vec<Load>,
     /// What goes wrong, by time.
@@ -282,6 +292,12 @@ pub struct Checks {
     pub latency_p99_ms: Option<u64>,
     /// From the last change to agreement of all nodes.
     pub converge_ms: Option<u64>,
+    /// With arrivals: the highest load of a candidate, in percent of the candidates' mean.
+    pub load_over_mean_percent: Option<u64>,
+    /// With arrivals: the 99th percentile of round trips, in percent of the cheapest assignment's.
+    pub rtt_p99_over_flow_percent: Option<u64>,
+    /// With arrivals: endpoints refused in a million, of those that come while the mesh has room.
+    pub rejects_ppm: Option<u64>,
 }
 
 /// Why a scenario is refused: the author's fault.

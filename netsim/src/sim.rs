@@ -30,6 +30,7 @@ pub(crate) use network::Lane;
 pub use network::{Network, Pair, pair};
 pub use packets::{PacketTrace, Unit};
 pub use plan::{NodeSpec, Plan};
+pub(crate) use queue::EventQueue;
 pub use random::Random;
 pub use trace::Trace;
 pub(crate) use trace::fold;

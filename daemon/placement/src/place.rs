@@ -188,24 +188,32 @@ pub fn place(views: &[NodeView], batch: u64, rng: &mut impl Rng) -> Placement {
     }
 }
 
-/// Everybody's cost, and who is out for what.
+/// Everybody's cost, and who is out for what. What is far competes only if it carries the session and the way there is a
+/// real shortcut: a few milliseconds less are not worth an attachment across a continent.
 fn judge(views: &[NodeView]) -> Vec<Considered> {
     let may_serve = |view: &&NodeView| !view.draining && !view.full;
     let all_unheard = views.iter().filter(may_serve).all(|view| view.report_age_ms > REPORT_AGE_MAX_MS);
     let best = views.iter().filter(may_serve).filter_map(|view| view.rtt_us).min();
     let near = best.map(u64::from).map(|best| (best * RTT_RATIO / MILLION).max(best + RTT_SLACK_US));
+    let is_near =
+        |view: &NodeView| near.is_none_or(|near| view.rtt_us.is_some_and(|rtt| u64::from(rtt) <= near));
+    let way = |view: &NodeView| view.rtt_us.map(|rtt| u64::from(rtt) + u64::from(view.tree_us));
+    let direct =
+        views.iter().filter(may_serve).filter(|view| is_near(view)).filter_map(way).min().unwrap_or(0);
+    let is_shortcut = |view: &NodeView| {
+        view.carries_session && way(view).is_some_and(|way| way * RTT_RATIO / MILLION < direct)
+    };
     let mut considered: Vec<Considered> = views
         .iter()
         .map(|view| {
             let load = view.load();
-            let is_near = near.is_none_or(|near| view.rtt_us.is_some_and(|rtt| u64::from(rtt) <= near));
             let verdict = if view.draining {
                 Verdict::Draining
             } else if view.full || load >= MILLION {
                 Verdict::Full
             } else if !all_unheard && view.report_age_ms > REPORT_AGE_MAX_MS {
                 Verdict::Unheard
-            } else if !view.carries_session && !is_near {
+            } else if !is_near(view) && !is_shortcut(view) {
                 Verdict::TooFar
             } else {
                 Verdict::Spare

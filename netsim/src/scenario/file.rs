@@ -1,5 +1,7 @@
 //! The text form: every key of a scenario file, as serde reads it. Says nothing of what makes sense.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -18,6 +20,10 @@ pub(super) struct File {
     pub(super) node: Tables<Node>,
     #[serde(default)]
     pub(super) session: Tables<Session>,
+    #[serde(default)]
+    pub(super) arrivals: Option<Spanned<Arrivals>>,
+    #[serde(default)]
+    pub(super) reports: Option<Spanned<Reports>>,
     #[serde(default)]
     pub(super) workload: Tables<Workload>,
     #[serde(default)]
@@ -125,4 +131,38 @@ pub(super) struct Checks {
     pub(super) gap_max_ms: Option<u64>,
     pub(super) latency_p99_ms: Option<u64>,
     pub(super) converge_ms: Option<u64>,
+    pub(super) load_over_mean_percent: Option<u64>,
+    pub(super) rtt_p99_over_flow_percent: Option<u64>,
+    pub(super) rejects_ppm: Option<u64>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arrivals {
+    pub(super) kind: String,
+    pub(super) sessions_per_min: u64,
+    pub(super) geography: BTreeMap<String, u64>,
+    pub(super) together_percent: Option<u64>,
+    pub(super) join_s: Option<u64>,
+    pub(super) size_max: Option<u64>,
+    pub(super) size_alpha_percent: Option<u64>,
+    pub(super) length: String,
+    pub(super) length_median_s: u64,
+    pub(super) length_max_s: u64,
+    pub(super) length_sigma_percent: Option<u64>,
+    pub(super) length_alpha_percent: Option<u64>,
+    pub(super) crowd_at_s: Option<u64>,
+    pub(super) crowd_for_s: Option<u64>,
+    pub(super) crowd_times: Option<u64>,
+    pub(super) crowd_region: Option<String>,
+    pub(super) day_s: Option<u64>,
+    pub(super) peak_at_s: Option<BTreeMap<String, u64>>,
+    pub(super) low_percent: Option<u64>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reports {
+    pub(super) interval_ms: Option<u64>,
+    pub(super) age_ms: Option<u64>,
 }

@@ -1,5 +1,7 @@
 //! From text to a scenario that makes sense: every refusal names file, line, key and what to do.
 
+mod arrivals;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
@@ -60,18 +62,22 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
     reader.nodes = reader.read_nodes(&raw.node)?;
     let (links_max, links_allowed) = reader.mesh(raw.mesh.as_ref())?;
     reader.sessions = reader.read_sessions(&raw.session)?;
-    let rtt = raw.regions.into_inner();
+    let arrivals = reader.read_arrivals(&raw)?;
+    let reports = reader.read_reports(raw.reports.as_ref())?;
+    let rtt = raw.regions.get_ref();
     let mut scenario = Scenario {
-        name: raw.name,
-        about: raw.about,
+        name: raw.name.clone(),
+        about: raw.about.clone(),
         duration,
         regions: reader.regions.clone(),
-        rtt_ms: rtt.rtt_ms,
+        rtt_ms: rtt.rtt_ms.clone(),
         jitter_percent: rtt.jitter_percent,
         nodes: reader.nodes.clone(),
         links_max,
         links_allowed,
         sessions: reader.sessions.clone(),
+        arrivals,
+        reports,
         workload: Vec::new(),
         faults: Vec::new(),
         checks: checks(&raw.checks),
@@ -82,6 +88,7 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
     for fault in &raw.fault {
         scenario.faults.push(reader.fault(&scenario, fault)?);
     }
+    reader.only_deaths(&raw, &scenario)?;
     scenario.faults.sort_by_key(|fault| fault.at);
     Ok(scenario)
 }
@@ -121,6 +128,12 @@ impl Source<'_> {
             key: name,
             sentence: sentence.to_owned(),
         }
+    }
+
+    /// The table under this heading; the file's first line if it has none.
+    fn headed(&self, name: &'static str) -> Table {
+        let at = self.text.find(&format!("[{name}]")).unwrap_or(0);
+        Table { name, span: at..at }
     }
 
     fn regions(&self, raw: &Spanned<file::Regions>) -> Outcome<Vec<String>> {
@@ -164,6 +177,7 @@ fn is_word(text: &str) -> bool {
 fn checks(raw: &file::Checks) -> Checks {
     let file::Checks { lost, duplicates, reordered, departed, files_failed, moved_beyond, .. } = *raw;
     let file::Checks { gap_p99_ms, gap_max_ms, latency_p99_ms, converge_ms, .. } = *raw;
+    let file::Checks { load_over_mean_percent, rtt_p99_over_flow_percent, rejects_ppm, .. } = *raw;
     Checks {
         lost,
         duplicates,
@@ -175,6 +189,9 @@ fn checks(raw: &file::Checks) -> Checks {
         gap_max_ms,
         latency_p99_ms,
         converge_ms,
+        load_over_mean_percent,
+        rtt_p99_over_flow_percent,
+        rejects_ppm,
     }
 }
 

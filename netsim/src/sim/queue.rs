@@ -7,7 +7,7 @@ use proto_spec::Timestamp;
 
 /// The queue; a heap, as each event goes in and out once.
 #[derive(Debug)]
-pub(super) struct EventQueue<E> {
+pub(crate) struct EventQueue<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,
     sequence: u64,
 }
@@ -27,13 +27,13 @@ impl<E> Default for EventQueue<E> {
 
 impl<E> EventQueue<E> {
     /// Plans an event.
-    pub(super) fn push(&mut self, at: Timestamp, event: E) {
+    pub(crate) fn push(&mut self, at: Timestamp, event: E) {
         self.sequence += 1;
         self.heap.push(Reverse(Entry { at, sequence: self.sequence, event }));
     }
 
     /// The next event, if it comes no later than `end`.
-    pub(super) fn pop(&mut self, end: Timestamp) -> Option<(Timestamp, E)> {
+    pub(crate) fn pop(&mut self, end: Timestamp) -> Option<(Timestamp, E)> {
         if self.heap.peek()?.0.at > end {
             return None;
         }
@@ -41,7 +41,7 @@ impl<E> EventQueue<E> {
     }
 
     /// Events that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 }

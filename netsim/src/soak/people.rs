@@ -6,7 +6,8 @@ use std::time::Duration;
 use proto_spec::NodeNumber;
 
 use crate::scenario::{
-    Checks, EndpointPlan, Fault, Load, LoadKind, NodePlan, Place, Scenario, SessionPlan, Standby, TimedFault,
+    Checks, EndpointPlan, Fault, Load, LoadKind, NodePlan, Place, Reports, Scenario, SessionPlan, Standby,
+    TimedFault,
 };
 use crate::sim::Random;
 
@@ -73,6 +74,8 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         links_max: 16,
         links_allowed: None,
         sessions,
+        arrivals: None,
+        reports: Reports { interval: Duration::from_secs(1), age: Duration::ZERO },
         workload,
         faults,
         checks: Checks {
@@ -86,6 +89,9 @@ pub(super) fn scenario(seed: u64) -> Scenario {
             gap_max_ms: None,
             latency_p99_ms: None,
             converge_ms: None,
+            load_over_mean_percent: None,
+            rtt_p99_over_flow_percent: None,
+            rejects_ppm: None,
         },
     }
 }

@@ -64,3 +64,54 @@ fn exit_codes_tell_what_came_of_it() {
     let unknown = netsim().args(["replay", "3", "--bug", "no-such"]).output().unwrap();
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("use one of wrong-next-hop"));
 }
+
+/// Policies as rows, bounds below, the same as JSON; what is meant for the other command is sent there.
+#[test]
+fn policies_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = folder.path().join("small.toml");
+    let text = r#"name = "small"
+about = "Small."
+duration_s = 120
+[regions]
+names = ["eu"]
+rtt_ms = [[8]]
+[[node]]
+number = 1
+count = 4
+region = "eu"
+broker = true
+[arrivals]
+kind = "poisson"
+sessions_per_min = 120
+geography = { eu = 1 }
+length = "lognormal"
+length_median_s = 60
+length_max_s = 600
+[checks]
+load_over_mean_percent = 150
+"#;
+    std::fs::write(&small, text).unwrap();
+    let json = folder.path().join("report.json");
+    let compare = |more: &[&str], code| stdout(netsim().arg("compare").arg(&small).args(more), code);
+    let shown = compare(&["--seeds", "2", "--json", json.to_str().unwrap()], 0);
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let firsts: Vec<&str> = shown.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    let rows =
+        ["policy", "random", "round-robin", "nearest", "least-loaded", "two-choice", "placement", "bound"];
+    assert_eq!(firsts[..rows.len()], rows);
+    assert!(shown.contains('±') && shown.ends_with("all held\n") && !shown.contains('\r'), "{shown}");
+    assert!(shown.contains(report["rows"][5]["trace"].as_str().unwrap()));
+    assert_eq!(report["rows"][5]["figures"][0]["values"].as_array().unwrap().len(), 2);
+    std::fs::write(&small, text.replace("150", "100")).unwrap();
+    let shown = compare(&["--policies", "placement", "--seeds", "1"], 4);
+    assert!(shown.contains("violated: placement: load_over_mean"), "{shown}");
+    let refused = |arguments: &[&str]| {
+        let output = netsim().args(arguments).output().unwrap();
+        assert!(output.stdout.is_empty() && !output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["run", "stale-load"]).contains("netsim compare stale-load"));
+    assert!(refused(&["compare", "three-nodes"]).contains("netsim run three-nodes"));
+    assert!(refused(&["compare", "stale-load", "--policies", "best"]).contains("two-choice"));
+}

@@ -1,5 +1,6 @@
 //! The shipped scenarios hold, and each fault of the format does what its page says.
 
+use netsim::balance::{self, Policy};
 use netsim::play::{Options, Report, Verdict, play};
 use netsim::scenario::Scenario;
 
@@ -157,4 +158,27 @@ fn limits_are_limits() {
     assert!(report.violations[0].contains("latency_p99_ms"), "{:?}", report.violations);
     let report = small("", "latency_p99_ms = 1000");
     assert_eq!(report.verdict, Verdict::Held, "{:?}", report.violations);
+}
+
+/// Scenarios with arrivals, a tenth as large and for one seed: nothing is refused while there is room, nothing moves but the dead nodes' own, and
+/// the only limit of theirs that is known to be missed is that of round trips where near regions are unequally near.
+#[test]
+fn arrivals_of_the_shipped_scenarios() {
+    for name in ["stale-load", "flash-crowd", "diurnal-three-continents"] {
+        let mut scenario = Scenario::load(name).unwrap();
+        scenario.arrivals.as_mut().unwrap().sessions_per_min /= 10;
+        scenario.nodes.iter_mut().for_each(|node| node.capacity /= 10);
+        // Small numbers are uneven by themselves.
+        scenario.checks.load_over_mean_percent = None;
+        let options = balance::Options { policies: vec![Policy::OURS], seed: 5, seeds: 1, jobs: 1 };
+        let compared = balance::compare(&scenario, &options, || {}).unwrap();
+        assert!(compared.endpoints > 3_000, "{name}: {}", compared.endpoints);
+        let ours = &compared.rows[0];
+        assert_eq!(ours.mean("rejects_with_room_percent"), Some(0.0), "{name}");
+        assert_eq!(ours.mean("collateral_moves"), Some(0.0), "{name}");
+        let missed: Vec<&str> =
+            compared.violations.iter().filter_map(|violation| violation.split(' ').nth(1)).collect();
+        let known: &[&str] = if name == "diurnal-three-continents" { &["rtt_p99_over_flow"] } else { &[] };
+        assert_eq!(missed, known, "{name}");
+    }
 }

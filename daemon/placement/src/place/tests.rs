@@ -45,6 +45,8 @@ fn each_node_has_a_reason() {
     views[5].full = true;
     views[6].report_age_ms = 5_001;
     views[7].carries_session = true;
+    // 200 ms straight there; over a near node 270.
+    views.iter_mut().take(7).for_each(|view| view.tree_us = 260_000);
     let placement = place(&views, 1, &mut rng());
     assert_eq!(verdict(&placement, 2), Verdict::TooFar);
     assert_eq!(verdict(&placement, 4), Verdict::TooLoaded);
@@ -53,12 +55,27 @@ fn each_node_has_a_reason() {
     assert_eq!(verdict(&placement, 7), Verdict::Unheard);
     let mut offered: Vec<u16> = placement.offered.iter().map(|node| node.value()).collect();
     offered.sort_unstable();
-    assert_eq!(offered, [1, 3, 8], "near ones, and the one that carries the session already");
+    assert_eq!(offered, [1, 3, 8], "near ones, and one that carries the session and is a shortcut");
     let line = placement.considered[0].to_string();
     assert!(
-        line.contains("round trip 10000 us") && line.contains("10 % loaded adds 1111 us: cost 11111 us"),
+        line.contains("round trip 10000 us") && line.contains("10 % loaded adds 1111 us: cost 271111 us"),
         "{line}"
     );
+}
+
+/// \[PLC-2\]: at the limit and below it; without a round trip nobody knows of a shortcut.
+#[test]
+fn a_far_node_of_the_session_competes_only_as_a_shortcut() {
+    let far = |rtt_us, tree_us| {
+        let mut views = vec![view(1, 10, 0), view(2, 100, 0)];
+        (views[0].tree_us, views[1].rtt_us, views[1].tree_us) = (120_000, rtt_us, tree_us);
+        views[1].carries_session = true;
+        verdict(&place(&views, 1, &mut rng()), 2)
+    };
+    assert_eq!(far(Some(100_000), 0), Verdict::Reserve);
+    assert_ne!(far(Some(99_000), 0), Verdict::Reserve);
+    assert_eq!(far(Some(99_000), 1_000), Verdict::Reserve);
+    assert_eq!(far(None, 0), Verdict::Reserve);
 }
 
 /// \[PLC-1\]: far nodes are no first choice, and yet something to fall back on; in another rack before the same one.

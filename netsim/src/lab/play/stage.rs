@@ -86,6 +86,9 @@ pub(super) struct Stage<'h> {
 /// # Errors
 /// A sentence that says what to do.
 pub(crate) fn playable(scenario: &Scenario) -> Result<(), String> {
+    if scenario.arrivals.is_some() {
+        return Err(format!("{} has endpoints that come and go: use `netsim compare`", scenario.name));
+    }
     let (nodes, endpoints) = (scenario.nodes.len(), scenario.endpoints());
     if nodes > NODES_MAX || endpoints > ENDPOINTS_MAX {
         return Err(format!(

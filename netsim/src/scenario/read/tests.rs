@@ -146,3 +146,75 @@ fn a_file_that_is_not_there_says_what_to_do() {
     let error = Scenario::load("no-such-scenario").unwrap_err();
     assert!(error.to_string().contains("netsim list"), "{error}");
 }
+
+const ARRIVING: &str = r#"name = "good"
+about = "Endpoints come and go."
+duration_s = 600
+
+[regions]
+names = ["eu", "us"]
+rtt_ms = [[2, 80], [80, 2]]
+
+[[node]]
+number = 1
+count = 2
+region = "eu"
+broker = true
+capacity = 100
+
+[reports]
+age_ms = 5_000
+
+[arrivals]
+kind = "poisson"
+sessions_per_min = 60
+geography = { eu = 2 }
+length = "pareto"
+length_median_s = 60
+length_max_s = 600
+
+[[fault]]
+at_ms = 10_000
+kind = "kill"
+node = 2
+
+[checks]
+rejects_ppm = 10
+"#;
+
+/// Each refusal of `[arrivals]` and `[reports]` names the line and the key.
+#[test]
+fn nonsense_about_arrivals_is_refused_where_it_stands() {
+    let read_with = |from: &str, to: &str| {
+        assert!(ARRIVING.contains(from), "{from} is in the text");
+        read("f.toml", &ARRIVING.replacen(from, to, 1))
+    };
+    let scenario = read_with("", "").unwrap();
+    assert_eq!(scenario.arrivals.unwrap().weights, [2, 0]);
+    assert_eq!(scenario.reports.interval, Duration::from_secs(1));
+    let cases: &[(&str, &str, usize, &str, &str)] = &[
+        ("capacity = 100", "capacity = 0", 14, "node.capacity", "at least one"),
+        ("[80, 2]]", "[80, 2], [1, 1]]", 7, "regions.rtt_ms", "a row for each region"),
+        ("age_ms = 5_000", "age_ms = 70_000", 17, "reports.age_ms", "60000"),
+        ("age_ms = 5_000", "interval_ms = 5", 17, "reports.interval_ms", "100 to 60000"),
+        ("\"poisson\"", "\"rain\"", 20, "arrivals.kind", "flash-crowd"),
+        ("\"poisson\"", "\"diurnal\"", 19, "arrivals.day_s", "needs it"),
+        ("\"poisson\"", "\"poisson\"\ncrowd_times = 2", 21, "arrivals.crowd_times", "means nothing"),
+        ("eu = 2", "ap = 2", 22, "arrivals.geography", "use one of eu, us"),
+        ("eu = 2", "eu = 0", 22, "arrivals.geography", "above 0"),
+        ("sessions_per_min = 60", "sessions_per_min = 900_000", 21, "arrivals.sessions_per_min", "at most"),
+        ("\"pareto\"", "\"pareto\"\nlength_sigma_percent = 9", 24, "arrivals.length_sigma_percent", "pareto"),
+        ("length_max_s = 600", "length_max_s = 6", 25, "arrivals.length_max_s", "60 to 86400"),
+        ("\"kill\"", "\"stop\"", 29, "fault.kind", "kill or restart"),
+        ("node = 2", "nodes = [1, 2]", 29, "fault.kind", "leave one"),
+    ];
+    for (from, to, line, key, sentence) in cases {
+        let error = read_with(from, to).unwrap_err();
+        assert_eq!((error.line, error.key.as_str()), (*line, *key), "{to}: {error}");
+        assert!(error.sentence.contains(sentence), "{to}: {error}");
+    }
+    let error = read_with("age_ms", "agee_ms").unwrap_err();
+    assert!(error.line == 17 && error.sentence.contains("unknown field"), "{error}");
+    let error = refusal("gap_p99_ms = 500", "rejects_ppm = 500");
+    assert_eq!((error.line, error.key.as_str()), (48, "checks.rejects_ppm"), "{error}");
+}

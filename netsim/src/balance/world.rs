@@ -1,0 +1,615 @@
+//! One seed under one policy: endpoints ask a broker, nodes admit, redirect or refuse, nodes die and come back.
+
+use std::time::Duration;
+
+use proto_spec::mesh::LoadReport;
+use proto_spec::{NodeNumber, Timestamp};
+use sealcast_placement::place::{NodeView, place};
+use sealcast_placement::{LoadBook, Probe, SessionPlace, Site};
+
+use super::demand::Demand;
+use super::flow;
+use super::measure::{Figure, Histogram, Spread, share};
+use super::policy::{Asked, Policy, near_us};
+use crate::scenario::{Fault, Scenario};
+use crate::sim::{DETECTION, EventQueue, Random, Trace};
+
+/// Loads are looked at this often.
+const LOOK_MS: u64 = 1_000;
+/// The endpoints of a dead node attach anew within this.
+const MOVE_MS: u64 = 1_000;
+/// Back where it came from within this, an endpoint has oscillated.
+const OSCILLATION_MS: u64 = 600_000;
+/// Above this part of the capacity of all, in percent, the mesh has no room for certain.
+const ROOM_PERCENT: u64 = 75;
+/// Nodes that a full one looks at for an endpoint, as in relayd.
+const ELSEWHERE_MAX: usize = 32;
+
+/// What came of it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Run {
+    pub(super) figures: Vec<Figure>,
+    pub(super) trace: Trace,
+    pub(super) endpoints: u64,
+}
+
+#[derive(Debug)]
+enum Event {
+    Leave(usize),
+    Arrive(usize),
+    /// An endpoint of a dead node attaches anew.
+    Move(usize),
+    /// A node tells its load, and a broker hears it.
+    Report(usize),
+    Heard(usize, LoadReport),
+    Fault(usize),
+    /// Brokers know that a node is dead.
+    Missed(usize),
+    Look,
+    /// What arrived while reports were on their way is counted.
+    Window,
+    Peak,
+}
+
+struct Node {
+    number: NodeNumber,
+    region: usize,
+    capacity: u64,
+    load: u64,
+    alive: bool,
+    /// Whether brokers take it for alive.
+    known: bool,
+    reports: u64,
+    /// Admitted since the last window.
+    admitted: u64,
+}
+
+struct Broker {
+    node: usize,
+    book: LoadBook,
+    /// How many asked, for each region.
+    turns: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Attached {
+    at: Option<usize>,
+    /// Where it was before, and until when.
+    left: Option<(usize, u64)>,
+    gone: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    rtt: Histogram,
+    nearest: Histogram,
+    rtt_at_peak: Histogram,
+    cheapest: Histogram,
+    loads: Vec<Spread>,
+    herds: Vec<Spread>,
+    way_ms: u64,
+    way_least_ms: u64,
+    deaths: u64,
+    moves: u64,
+    moves_own: u64,
+    collateral: u64,
+    oscillations: u64,
+    asked: u64,
+    rejected: u64,
+    asked_with_room: u64,
+    rejected_with_room: u64,
+}
+
+pub(super) fn run(scenario: &Scenario, demand: &Demand, policy: Policy, seed: u64) -> Run {
+    let mut world = World::new(scenario, demand, policy, seed);
+    world.plan();
+    let end = Timestamp(scenario.duration);
+    while let Some((now, event)) = world.queue.pop(end) {
+        world.handle(now, event);
+    }
+    Run { figures: world.figures(), trace: world.trace, endpoints: demand.endpoints.len() as u64 }
+}
+
+struct World<'a> {
+    scenario: &'a Scenario,
+    demand: &'a Demand,
+    policy: Policy,
+    seed: u64,
+    queue: EventQueue<Event>,
+    nodes: Vec<Node>,
+    sites: Vec<Site>,
+    brokers: Vec<Broker>,
+    endpoints: Vec<Attached>,
+    /// For each region what its endpoints measure.
+    probes: Vec<Vec<Probe>>,
+    /// Round trips between regions over the mesh: the shortest way.
+    ways_ms: Vec<Vec<u64>>,
+    /// Sets of nodes that compete: those near one region.
+    groups: Vec<Vec<usize>>,
+    random: Random,
+    trace: Trace,
+    counts: Counts,
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario, demand: &'a Demand, policy: Policy, seed: u64) -> World<'a> {
+        let node = |plan: &crate::scenario::NodePlan| Node {
+            number: plan.number,
+            region: plan.region,
+            capacity: u64::from(plan.capacity),
+            load: 0,
+            alive: true,
+            known: true,
+            reports: 0,
+            admitted: 0,
+        };
+        let site = |plan: &crate::scenario::NodePlan| Site {
+            node: plan.number,
+            host: format!("n{}", plan.number),
+            ports: vec![443],
+            failure_domain: plan.failure_domain.clone(),
+            capacity: plan.capacity,
+            draining: false,
+        };
+        let regions = scenario.regions.len();
+        let sites: Vec<Site> = scenario.nodes.iter().map(site).collect();
+        let probes = |region: usize| {
+            let probe = |(plan, site): (&crate::scenario::NodePlan, &Site)| Probe {
+                host: site.host.clone(),
+                port: 443,
+                rtt_us: (scenario.rtt_ms[region][plan.region] * 1_000) as u32,
+            };
+            // Only so many are looked at: the nearest.
+            let mut probes: Vec<Probe> = scenario.nodes.iter().zip(&sites).map(probe).collect();
+            probes.sort_by_key(|probe| probe.rtt_us);
+            probes.truncate(sealcast_placement::PROBES_MAX);
+            probes
+        };
+        let broker = |(at, _): (usize, &crate::scenario::NodePlan)| Broker {
+            node: at,
+            book: LoadBook::new(),
+            turns: vec![0; regions],
+        };
+        let groups = groups(scenario);
+        let spreads = vec![Spread::default(); groups.len()];
+        World {
+            scenario,
+            demand,
+            policy,
+            seed,
+            queue: EventQueue::default(),
+            nodes: scenario.nodes.iter().map(node).collect(),
+            probes: (0..regions).map(probes).collect(),
+            sites,
+            brokers: scenario.nodes.iter().enumerate().filter(|(_, plan)| plan.broker).map(broker).collect(),
+            endpoints: vec![Attached::default(); demand.endpoints.len()],
+            ways_ms: shortest(&scenario.rtt_ms),
+            groups,
+            random: Random::stream(seed, "policy", 0),
+            trace: Trace::default(),
+            counts: Counts { loads: spreads.clone(), herds: spreads, ..Counts::default() },
+        }
+    }
+
+    /// At one time those who leave go first, and all have come when the peak is looked at.
+    fn plan(&mut self) {
+        let demand = self.demand;
+        for (who, endpoint) in demand.endpoints.iter().enumerate() {
+            self.queue.push(at(endpoint.leaves_ms), Event::Leave(who));
+        }
+        for (index, fault) in self.scenario.faults.iter().enumerate() {
+            self.queue.push(Timestamp(fault.at), Event::Fault(index));
+        }
+        let mut phases = Random::stream(self.seed, "reports", 0);
+        let interval_ms = self.scenario.reports.interval.as_millis() as u64;
+        for index in 0..self.nodes.len() {
+            // All are known when the clock starts.
+            let report = self.report(index);
+            self.hear(index, report, Timestamp::ZERO);
+            self.queue.push(at(phases.range(0, interval_ms) + 1), Event::Report(index));
+        }
+        for (who, endpoint) in demand.endpoints.iter().enumerate() {
+            self.queue.push(at(endpoint.arrives_ms), Event::Arrive(who));
+        }
+        self.queue.push(at(LOOK_MS), Event::Look);
+        self.queue.push(Timestamp(self.window()), Event::Window);
+        self.queue.push(at(demand.peak_ms), Event::Peak);
+    }
+
+    /// From one report to when the next is heard.
+    fn window(&self) -> Duration {
+        self.scenario.reports.interval + self.scenario.reports.age
+    }
+
+    fn handle(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::Arrive(who) => self.arrive(who, now),
+            Event::Leave(who) => self.leave(who, now),
+            Event::Move(who) => self.move_on(who, now),
+            Event::Report(index) => {
+                let report = self.report(index);
+                if self.nodes[index].alive {
+                    self.queue.push(now + self.scenario.reports.age, Event::Heard(index, report));
+                }
+                self.queue.push(now + self.scenario.reports.interval, Event::Report(index));
+            }
+            Event::Heard(index, report) => self.hear(index, report, now),
+            Event::Fault(index) => self.fault(index, now),
+            Event::Missed(index) => self.nodes[index].known = self.nodes[index].alive,
+            Event::Look => {
+                self.look();
+                self.queue.push(now + Duration::from_millis(LOOK_MS), Event::Look);
+            }
+            Event::Window => {
+                self.close_window();
+                self.queue.push(now + self.window(), Event::Window);
+            }
+            Event::Peak => self.look_at_peak(),
+        }
+    }
+
+    fn report(&mut self, index: usize) -> LoadReport {
+        let node = &mut self.nodes[index];
+        node.reports += 1;
+        LoadReport {
+            sequence: node.reports,
+            attachments: node.load as u32,
+            capacity: node.capacity as u32,
+            full: node.load >= node.capacity,
+            ..LoadReport::default()
+        }
+    }
+
+    fn hear(&mut self, index: usize, report: LoadReport, now: Timestamp) {
+        let number = self.nodes[index].number;
+        self.brokers.iter_mut().for_each(|broker| broker.book.heard(number, report, now));
+    }
+
+    fn arrive(&mut self, who: usize, now: Timestamp) {
+        let (load, capacity) = self
+            .nodes
+            .iter()
+            .filter(|node| node.alive)
+            .fold((0, 0), |sum, node| (sum.0 + node.load, sum.1 + node.capacity));
+        let has_room = load * 100 < capacity * ROOM_PERCENT;
+        self.counts.asked += 1;
+        self.counts.asked_with_room += u64::from(has_room);
+        let admitted = self.attach(who, now);
+        if let Some(node) = admitted {
+            self.nodes[node].admitted += 1;
+            let region = self.demand.endpoints[who].region;
+            let rtt = |node: &Node| self.scenario.rtt_ms[region][node.region];
+            let nearest = self.nodes.iter().filter(|node| node.alive).map(rtt).min();
+            self.counts.rtt.add(rtt(&self.nodes[node]), 1);
+            nearest.into_iter().for_each(|nearest| self.counts.nearest.add(nearest, 1));
+            self.count_way(who, node);
+        } else {
+            self.counts.rejected += 1;
+            self.counts.rejected_with_room += u64::from(has_room);
+        }
+    }
+
+    /// Asks a broker, and goes where it says: dead nodes are passed over, a full one redirects once, a second refuses.
+    fn attach(&mut self, who: usize, now: Timestamp) -> Option<usize> {
+        let found = self.find(who, now);
+        self.trace.event(now.0.as_nanos() as u64, who as u64);
+        self.trace.number(found.map_or(u64::MAX, |node| node as u64));
+        let node = found?;
+        self.nodes[node].load += 1;
+        assert!(self.nodes[node].load <= self.nodes[node].capacity, "a node admits by its own true load");
+        let endpoint = &mut self.endpoints[who];
+        if let Some((before, until)) = endpoint.left
+            && before == node
+            && now.0.as_millis() as u64 <= until + OSCILLATION_MS
+        {
+            self.counts.oscillations += 1;
+        }
+        endpoint.at = Some(node);
+        found
+    }
+
+    fn find(&mut self, who: usize, now: Timestamp) -> Option<usize> {
+        let session = self.session(who);
+        let broker = self.broker(who)?;
+        let named = self.ask(who, broker, &session, now);
+        let first = *named.iter().find(|node| self.nodes[**node].alive)?;
+        if self.has_room(first) {
+            return Some(first);
+        }
+        let second = self.elsewhere(first, broker, &session, now)?;
+        self.has_room(second).then_some(second)
+    }
+
+    fn has_room(&self, node: usize) -> bool {
+        let node = &self.nodes[node];
+        node.alive && node.load < node.capacity
+    }
+
+    /// The nearest broker that lives; among equals by session.
+    fn broker(&self, who: usize) -> Option<usize> {
+        let endpoint = &self.demand.endpoints[who];
+        let rtt = |broker: &usize| {
+            self.scenario.rtt_ms[endpoint.region][self.nodes[self.brokers[*broker].node].region]
+        };
+        let living = || (0..self.brokers.len()).filter(|broker| self.nodes[self.brokers[*broker].node].alive);
+        let best = living().map(|broker| rtt(&broker)).min()?;
+        let equals: Vec<usize> = living().filter(|broker| rtt(broker) == best).collect();
+        Some(equals[endpoint.session as usize % equals.len()])
+    }
+
+    fn ask(&mut self, who: usize, broker: usize, session: &SessionPlace, now: Timestamp) -> Vec<usize> {
+        let region = self.demand.endpoints[who].region;
+        let known: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].known).collect();
+        let some: Vec<Site>;
+        let sites = if known.len() == self.sites.len() {
+            &self.sites[..]
+        } else {
+            some = known.iter().map(|at| self.sites[*at].clone()).collect();
+            &some[..]
+        };
+        let rtt_us: Vec<u64> =
+            known.iter().map(|at| self.scenario.rtt_ms[region][self.nodes[*at].region] * 1_000).collect();
+        let broker = &mut self.brokers[broker];
+        let asked = Asked {
+            sites,
+            book: &broker.book,
+            session,
+            probes: &self.probes[region],
+            rtt_us: &rtt_us,
+            now,
+            turn: broker.turns[region],
+        };
+        let named = self.policy.choose(&asked, &mut self.random);
+        broker.turns[region] += 1;
+        if let Some(first) = named.first() {
+            broker.book.placed(sites[*first].node, now);
+        }
+        named.into_iter().map(|at| known[at]).collect()
+    }
+
+    /// Where a full node sends an endpoint, under every policy: as `relayd` does, by placement from where it stands.
+    fn elsewhere(
+        &mut self,
+        from: usize,
+        broker: usize,
+        session: &SessionPlace,
+        now: Timestamp,
+    ) -> Option<usize> {
+        let here = self.nodes[from].region;
+        let view = |(index, node): (usize, &Node)| {
+            let heard = self.brokers[broker].book.get(node.number);
+            NodeView {
+                node: node.number,
+                failure_domain: self.sites[index].failure_domain.clone(),
+                rtt_us: Some((self.ways_ms[here][node.region] * 1_000) as u32),
+                tree_us: 0,
+                carries_session: session.nodes.contains(&node.number),
+                capacity: node.capacity as u32,
+                reported: heard.map_or(0, |heard| heard.report.attachments),
+                report_age_ms: heard.map_or(u64::MAX, |heard| heard.age_ms(now)),
+                placed_since: 0,
+                arrivals_per_minute: 0,
+                draining: false,
+                full: heard.is_some_and(|heard| heard.report.full),
+            }
+        };
+        let others = self.nodes.iter().enumerate().filter(|(index, node)| *index != from && node.known);
+        let mut views: Vec<NodeView> = others.map(view).collect();
+        views.sort_by_key(|view| (view.rtt_us, view.node));
+        views.truncate(ELSEWHERE_MAX);
+        let placement = place(&views, 1, &mut self.random);
+        let alive =
+            |number: &NodeNumber| self.nodes.iter().position(|node| node.number == *number && node.alive);
+        placement.offered.iter().find_map(alive)
+    }
+
+    /// The nodes with endpoints of this one's session, and the way from each node to the farthest of them.
+    fn session(&self, who: usize) -> SessionPlace {
+        let members = self.demand.sessions[self.demand.endpoints[who].session as usize].clone();
+        let mut at: Vec<usize> = members.filter_map(|member| self.endpoints[member].at).collect();
+        at.sort_unstable();
+        at.dedup();
+        let way = |from: &Node, to: usize| self.way_ms(from.number, from.region, to) * 1_000;
+        let farthest = |node: &Node| {
+            let farthest = at.iter().map(|to| way(node, *to)).max().unwrap_or(0);
+            (node.number, farthest as u32)
+        };
+        let ways_us = if at.is_empty() { Vec::new() } else { self.nodes.iter().map(farthest).collect() };
+        SessionPlace {
+            nodes: at.iter().map(|node| self.nodes[*node].number).collect(),
+            ways_us: ways_us.into_iter().collect(),
+        }
+    }
+
+    fn way_ms(&self, from: NodeNumber, region: usize, to: usize) -> u64 {
+        let to = &self.nodes[to];
+        if to.number == from { 0 } else { self.ways_ms[region][to.region] }
+    }
+
+    /// From the session's first endpoint to this one, and the least that any two nodes could make of it.
+    fn count_way(&mut self, who: usize, node: usize) {
+        let first = self.demand.sessions[self.demand.endpoints[who].session as usize].start;
+        let Some(there) = self.endpoints[first].at.filter(|_| first != who) else { return };
+        let (from, to) = (self.demand.endpoints[first].region, self.demand.endpoints[who].region);
+        let rtt = |region: usize, node: &Node| self.scenario.rtt_ms[region][node.region];
+        let here = &self.nodes[node];
+        self.counts.way_ms +=
+            rtt(from, &self.nodes[there]) + self.way_ms(here.number, here.region, there) + rtt(to, here);
+        // A way over the mesh is no shorter than one over a single node, by the shortest ways between regions.
+        let least = self
+            .nodes
+            .iter()
+            .filter(|node| node.alive)
+            .map(|node| self.ways_ms[from][node.region] + self.ways_ms[node.region][to]);
+        self.counts.way_least_ms += least.min().unwrap_or(0);
+    }
+
+    fn leave(&mut self, who: usize, now: Timestamp) {
+        self.trace.event(now.0.as_nanos() as u64, who as u64);
+        let endpoint = &mut self.endpoints[who];
+        endpoint.gone = true;
+        if let Some(node) = endpoint.at.take() {
+            self.nodes[node].load -= 1;
+        }
+    }
+
+    fn move_on(&mut self, who: usize, now: Timestamp) {
+        if self.endpoints[who].gone {
+            return;
+        }
+        self.counts.moves += 1;
+        if let Some(still) = self.endpoints[who].at.take() {
+            self.nodes[still].load -= 1;
+            self.counts.collateral += 1;
+        }
+        self.attach(who, now);
+    }
+
+    fn fault(&mut self, index: usize, now: Timestamp) {
+        let scenario = self.scenario;
+        let (nodes, back) = match &scenario.faults[index].fault {
+            Fault::Kill(nodes) => (nodes, false),
+            Fault::Restart(nodes) => (nodes, true),
+            other => unreachable!("the reader refuses {other:?} together with arrivals"),
+        };
+        for number in nodes {
+            let Some(index) = self.nodes.iter().position(|node| node.number == *number) else { continue };
+            self.trace.event(now.0.as_nanos() as u64, number.value().into());
+            self.kill(index, now);
+            if back {
+                // It counts from the start again; brokers hear it at once, as by its link state.
+                (self.nodes[index].alive, self.nodes[index].known, self.nodes[index].reports) =
+                    (true, true, 0);
+            }
+        }
+    }
+
+    fn kill(&mut self, index: usize, now: Timestamp) {
+        if !self.nodes[index].alive {
+            return;
+        }
+        self.counts.deaths += 1;
+        self.nodes[index].alive = false;
+        self.nodes[index].load = 0;
+        self.queue.push(now + DETECTION, Event::Missed(index));
+        for who in 0..self.endpoints.len() {
+            if self.endpoints[who].at != Some(index) {
+                continue;
+            }
+            let endpoint = &mut self.endpoints[who];
+            endpoint.at = None;
+            endpoint.left = Some((index, now.0.as_millis() as u64));
+            // Drawn by endpoint, so that it is the same under every policy.
+            let wait = Random::stream(self.seed, "move", who as u64).range(0, MOVE_MS);
+            let moves_at = now + Duration::from_millis(wait);
+            if moves_at.0.as_millis() < u128::from(self.demand.endpoints[who].leaves_ms)
+                && moves_at.0 <= self.scenario.duration
+            {
+                self.counts.moves_own += 1;
+                self.queue.push(moves_at, Event::Move(who));
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        for (group, spread) in self.groups.iter().zip(&mut self.counts.loads) {
+            let living = group.iter().map(|at| &self.nodes[*at]).filter(|node| node.alive);
+            spread.add(&living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>());
+        }
+    }
+
+    fn close_window(&mut self) {
+        for (group, spread) in self.groups.iter().zip(&mut self.counts.herds) {
+            let living = group.iter().map(|at| &self.nodes[*at]).filter(|node| node.alive);
+            spread.add(&living.map(|node| (node.admitted, node.capacity)).collect::<Vec<_>>());
+        }
+        self.nodes.iter_mut().for_each(|node| node.admitted = 0);
+    }
+
+    /// Round trips of all who are there, and what the cheapest assignment of the same would make of them.
+    fn look_at_peak(&mut self) {
+        let rtt_ms = &self.scenario.rtt_ms;
+        let mut supply = vec![0; rtt_ms.len()];
+        for (who, endpoint) in self.endpoints.iter().enumerate() {
+            let region = self.demand.endpoints[who].region;
+            if let Some(node) = endpoint.at {
+                supply[region] += 1;
+                self.counts.rtt_at_peak.add(rtt_ms[region][self.nodes[node].region], 1);
+            }
+        }
+        let mut room = vec![0; rtt_ms.len()];
+        self.nodes.iter().filter(|node| node.alive).for_each(|node| room[node.region] += node.capacity);
+        // All who are there have a place, so there is an assignment.
+        for (flow, rtt) in flow::cheapest(&supply, &room, rtt_ms).iter().flatten().zip(rtt_ms) {
+            flow.iter().zip(rtt).for_each(|(count, rtt)| self.counts.cheapest.add(*rtt, *count));
+        }
+    }
+
+    /// In the order of [`super::FIGURES`].
+    fn figures(&self) -> Vec<Figure> {
+        let counts = &self.counts;
+        let worst = |spreads: &[Spread]| {
+            let figures = spreads.iter().map(Spread::figure).filter(|figure| figure.value.is_some());
+            figures.max_by(|a, b| a.value.partial_cmp(&b.value).unwrap_or(std::cmp::Ordering::Equal))
+        };
+        let percent = |part, whole| share(100 * part, whole);
+        let over_flow = counts.rtt.at_percent(99).zip(counts.cheapest.at_percent(99));
+        let none = Some(0.0);
+        vec![
+            worst(&counts.loads).unwrap_or_default(),
+            worst(&counts.herds).unwrap_or_default(),
+            Figure::new(counts.rtt.at_percent(50), counts.nearest.at_percent(50)),
+            Figure::new(counts.rtt.at_percent(99), counts.nearest.at_percent(99)),
+            Figure::new(counts.rtt_at_peak.mean(), counts.cheapest.mean()),
+            Figure::new(over_flow.map(|(rtt, flow)| rtt / flow), None),
+            Figure::new(
+                share(counts.way_ms, counts.way_least_ms),
+                Some(1.0).filter(|_| counts.way_least_ms > 0),
+            ),
+            Figure::new(share(counts.moves, counts.deaths), share(counts.moves_own, counts.deaths)),
+            Figure::new(Some(counts.collateral as f64), none),
+            Figure::new(percent(counts.rejected, counts.asked), none),
+            Figure::new(percent(counts.rejected_with_room, counts.asked_with_room), none),
+            Figure::new(Some(counts.oscillations as f64), none),
+        ]
+    }
+}
+
+const fn at(ms: u64) -> Timestamp {
+    Timestamp(Duration::from_millis(ms))
+}
+
+/// The nodes near each region with users, each set once.
+fn groups(scenario: &Scenario) -> Vec<Vec<usize>> {
+    let weights = scenario.arrivals.iter().flat_map(|arrivals| arrivals.weights.iter().copied());
+    let users: Vec<u64> = weights.collect();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (region, rtt_ms) in scenario.rtt_ms.iter().enumerate() {
+        if users.get(region).is_none_or(|users| *users == 0) {
+            continue;
+        }
+        let rtt_us = |at: usize| rtt_ms[scenario.nodes[at].region] * 1_000;
+        let all = 0..scenario.nodes.len();
+        let near_us = near_us(all.clone().map(rtt_us).min().unwrap_or(0));
+        groups.push(all.filter(|at| rtt_us(*at) <= near_us).collect());
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+/// Floyd and Warshall.
+fn shortest(rtt_ms: &[Vec<u64>]) -> Vec<Vec<u64>> {
+    let mut ways = rtt_ms.to_vec();
+    for over in 0..ways.len() {
+        for from in 0..ways.len() {
+            for to in 0..ways.len() {
+                let way = ways[from][over] + ways[over][to];
+                if way < ways[from][to] {
+                    ways[from][to] = way;
+                }
+            }
+        }
+    }
+    ways
+}

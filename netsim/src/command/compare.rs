@@ -1,0 +1,147 @@
+//! `netsim compare`: policies as rows, figures as columns, the bounds below them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{EXIT_USAGE, code, print, sentence, watched, write};
+use crate::balance::{Comparison, Estimate, FIGURES, Options, Policy, SEEDS_MAX, compare};
+use crate::scenario::Scenario;
+
+/// Runs at once that may be asked for.
+const JOBS_MAX: i64 = 256;
+
+/// What to compare.
+#[derive(Args, Debug)]
+pub(super) struct Compare {
+    /// A scenario with arrivals: a name that `netsim list` shows, or a path.
+    scenario: String,
+    /// `all`, or names with commas between.
+    #[arg(long, value_name = "NAMES", value_parser = policies, default_value = "all")]
+    policies: Policies,
+    /// So many seeds.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// So many runs at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX))]
+    jobs: u16,
+    /// Write the report there as JSON as well; `-` for stdout instead of the table.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+struct Policies(Vec<Policy>);
+
+fn policies(text: &str) -> Result<Policies, String> {
+    if text == "all" {
+        return Ok(Policies(Policy::ALL.to_vec()));
+    }
+    let mut found = Vec::new();
+    for name in text.split(',') {
+        let policy = Policy::ALL.into_iter().find(|policy| policy.name() == name);
+        match policy.filter(|policy| !found.contains(policy)) {
+            Some(policy) => found.push(policy),
+            None => {
+                let names: Vec<&str> = Policy::ALL.iter().map(|policy| policy.name()).collect();
+                return Err(format!("say all, or each once of {}", names.join(", ")));
+            }
+        }
+    }
+    Ok(Policies(found))
+}
+
+impl Compare {
+    pub(super) fn run(self) -> u8 {
+        let scenario = match Scenario::load(&self.scenario) {
+            Ok(scenario) => scenario,
+            Err(error) => {
+                eprintln!("netsim: {error}");
+                return EXIT_USAGE;
+            }
+        };
+        eprintln!("{}: {} nodes: {}", scenario.name, scenario.nodes.len(), scenario.about);
+        let runs = self.seeds * self.policies.0.len() as u64;
+        let bar = watched().then(|| indicatif::ProgressBar::new(runs));
+        let done = || {
+            if let Some(bar) = &bar {
+                bar.inc(1);
+            }
+        };
+        let Compare { policies: Policies(policies), seed, seeds, jobs, .. } = self;
+        let options = Options { policies, seed, seeds, jobs: jobs.into() };
+        let compared = compare(&scenario, &options, done);
+        if let Some(bar) = &bar {
+            bar.finish_and_clear();
+        }
+        let Some(comparison) = compared else {
+            let name = &self.scenario;
+            eprintln!("netsim: {name} has no [arrivals]: play it with `netsim run {name}`");
+            return EXIT_USAGE;
+        };
+        match write(self.json.as_deref(), &comparison) {
+            Ok(true) => {}
+            Ok(false) => show(&comparison),
+            Err(code) => return code,
+        }
+        code(comparison.verdict)
+    }
+}
+
+fn show(comparison: &Comparison) {
+    let Comparison { name, seed, seeds, version, profile, endpoints, rows, .. } = comparison;
+    print(&format!(
+        "{name}: {seeds} seeds from {seed}, netsim {version} {profile}, {endpoints} endpoints; means with 95 % intervals"
+    ));
+    let mut table = vec![std::iter::once("policy").chain(FIGURES).map(str::to_owned).collect::<Vec<_>>()];
+    for row in rows {
+        let cells = row.figures.iter().map(|figure| cell(figure.value));
+        table.push(std::iter::once(row.policy.to_owned()).chain(cells).collect());
+    }
+    // Each bound holds for what its policy admitted; the lowest holds for all.
+    let bounds = (0..FIGURES.len()).map(|at| {
+        let bounds = rows.iter().filter_map(|row| row.figures[at].bound);
+        bounds.reduce(f64::min).map_or("-".to_owned(), number)
+    });
+    table.push(std::iter::once("bound".to_owned()).chain(bounds).collect());
+    let widths: Vec<usize> = (0..=FIGURES.len())
+        .map(|at| table.iter().map(|row| row[at].chars().count()).max().unwrap_or(0))
+        .collect();
+    for row in &table {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(at, (cell, width))| match at {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        print(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    for row in rows {
+        print(&format!("trace {} over {} events: {}", row.trace, row.events, row.policy));
+    }
+    for violation in &comparison.violations {
+        print(&format!("violated: {violation}"));
+    }
+    print(sentence(comparison.verdict));
+}
+
+fn cell(value: Option<Estimate>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(Estimate { mean, ci95: None }) => number(mean),
+        Some(Estimate { mean, ci95: Some(ci95) }) => format!("{} ±{}", number(mean), number(ci95)),
+    }
+}
+
+/// Three digits behind the point where they say something.
+fn number(value: f64) -> String {
+    if value == 0.0 {
+        "0".to_owned()
+    } else if value.abs() >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.3}")
+    }
+}
