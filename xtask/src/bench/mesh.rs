@@ -1,5 +1,5 @@
 //! `cargo xtask bench mesh`: several real nodes. What a packet costs that crosses them, and what an endpoint feels when its
-//! node, or one on the way, is killed, stands still, or is drained, while files fill half of what the machine can do; each
+//! node, or one on the way, is killed, stands still, or is drained, while files are under way; each
 //! beside a run of equal load in which nothing happens.
 //!
 //! Costs are measured with the load generator and `relayd dev`; the rest are scenarios of the lab (docs/LAB.md), written

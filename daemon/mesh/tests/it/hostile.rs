@@ -6,7 +6,7 @@ use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaVersion, Roles};
 use proto_spec::membership::{MemberKind, Membership, MembershipBody, MembershipVersion};
 use proto_spec::mesh::{Chain, ChainKind, MeshMessage, Revocations, Routed, RoutedMessage};
 use proto_spec::{WallTime, Wire};
-use sealcast_mesh::config::{LINK_FAULTS_MAX, LINK_HOLD, LSA_ACCEPT_BURST, REVOKED_WORD_WAIT};
+use sealcast_mesh::config::{CLOCKS_MAX, LINK_FAULTS_MAX, LINK_HOLD, LSA_ACCEPT_BURST, REVOKED_WORD_WAIT};
 use sealcast_mesh::{Alarm, CloseReason, Identity, Input, Signer, Wired};
 use sha2::{Digest as _, Sha256};
 
@@ -465,6 +465,26 @@ fn the_odd_clock_is_named() {
     assert!(!world.host(2).alarms.is_empty());
     world.run_for(Duration::from_secs(60));
     assert!(world.host(2).alarms.is_empty(), "nobody has spoken of them since");
+}
+
+/// [TRK-11]: of two alone neither is named; and no more nodes are remembered than say something.
+#[test]
+fn clocks_are_bounded_and_two_alone_are_both_named() {
+    let mut world = World::new(Plan::new(112, 2));
+    world.start(node(1));
+    let clock = |peer: u16| Input::Clock { peer: node(peer), offset_ms: -3_600_000 };
+    world.input(node(1), clock(2));
+    assert_eq!(world.host(1).alarms, [Alarm::Clock { odd: None, peer: node(2), offset_ms: -3_600_000 }]);
+    let last = 1 + u16::try_from(CLOCKS_MAX).unwrap();
+    (3..=last).for_each(|peer| world.input(node(1), clock(peer)));
+    let named = |world: &World, node| {
+        world.host(1).alarms.iter().any(|alarm| matches!(alarm, Alarm::Clock { peer, .. } if *peer == node))
+    };
+    assert!(named(&world, node(last)));
+    let before = world.host(1).alarms.len();
+    world.input(node(1), clock(last + 1));
+    assert_eq!((world.host(1).alarms.len(), named(&world, node(last + 1))), (before, false));
+    assert_eq!(world.node(1).sizes().exceeded(), None);
 }
 
 /// [LSA-16]: a certificate renewed for the same key is known to all soon, without an alarm, a new incarnation or a lost trunk;

@@ -8,8 +8,8 @@ pub(super) const RTT_MS: u64 = 2;
 const LINES_S: u32 = 100;
 /// The session whose chat is measured.
 const MEASURED: &str = "help";
-/// Those that send files from the one place to the other all the while: each fills its window (some 25 MB/s over these lines),
-/// and together they take about half of a machine with two cores.
+/// Those that send files from the one place to the other all the while: each fills its window (some 25 MB/s over these lines).
+/// How much of the machine they take differs from part to part, and is printed.
 const SESSIONS: [&str; 2] = [MEASURED, "load"];
 /// One file after the other, each whole or not at all.
 const FILE_BYTES: u64 = 64 * 1_024 * 1_024;
