@@ -10,7 +10,7 @@ const LINES_S: u32 = 100;
 const MEASURED: &str = "help";
 /// Those that send files from the one place to the other all the while: each fills its window (some 25 MB/s over these lines).
 /// How much of the machine they take differs from part to part, and is printed.
-const SESSIONS: [&str; 2] = [MEASURED, "load"];
+const SESSIONS: [&str; 4] = [MEASURED, "load", "load-2", "load-3"];
 /// One file after the other, each whole or not at all.
 const FILE_BYTES: u64 = 64 * 1_024 * 1_024;
 /// More than any run has time for.
