@@ -1,17 +1,20 @@
 //! Placement policies side by side: the same endpoints arrive, stay and leave under each of them.
 //!
-//! A flow-level world: no packets and no mesh cores. Our policy's decisions are the product's own (`sealcast-placement`);
+//! A flow-level world: no packets, and mesh cores only where ours is played alone. Our policy's decisions are the product's own (`sealcast-placement`);
 //! demand, round trips, phases of reports and deaths are drawn once for each seed and are the same for all. Never judges
 //! a policy by another than the one named in [`Policy::OURS`].
 //!
 //! ```text
 //!  demand ──► world: arrive, ask a broker, be admitted or redirected, leave ──► measure: figures, each with its bound
 //!               ▲ reports, late                 policy: whom a broker names        flow: the cheapest assignment
+//!               └ mesh: the product's cores, where `netsim run` plays ours alone (the light profile)
 //! ```
 
 mod demand;
 mod flow;
+mod light;
 mod measure;
+mod mesh;
 mod policy;
 mod summary;
 mod world;
@@ -21,6 +24,7 @@ use std::sync::mpsc;
 
 use serde::Serialize;
 
+pub use light::{Size, Stage, play};
 pub use measure::{FIGURES, Figure};
 pub use policy::Policy;
 pub use summary::{Estimate, Summary};
@@ -135,7 +139,7 @@ fn work(
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some((seed, policy)) = tasks.get(index) else { return };
         let demand = Demand::draw(arrivals, scenario.duration, *seed);
-        if told.send((index, run(scenario, &demand, *policy, *seed))).is_err() {
+        if told.send((index, run(scenario, &demand, *policy, *seed, None))).is_err() {
             return;
         }
     }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::balance;
 use crate::play::{Options, Report, Verdict, play};
 use crate::scenario::{SHIPPED, Scenario};
 use crate::sim::Bug;
@@ -110,13 +111,18 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
             return EXIT_USAGE;
         }
     };
-    if scenario.arrivals.is_some() {
-        eprintln!("netsim: {name} has endpoints that come and go: play it with `netsim compare {name}`");
-        return EXIT_USAGE;
-    }
     let nodes = scenario.nodes.len();
-    eprintln!("{}: {nodes} nodes, {} endpoints: {}", scenario.name, scenario.endpoints(), scenario.about);
-    let report = play(&scenario, Options { seed, bug, told });
+    let options = Options { seed, bug, told };
+    let report = if scenario.arrivals.is_some() {
+        eprintln!("{}: {nodes} nodes, endpoints that come and go: {}", scenario.name, scenario.about);
+        balance::play(&scenario, options, |_| ())
+            .map(|(report, _)| report)
+            .expect("a scenario with arrivals has arrivals")
+    } else {
+        let endpoints = scenario.endpoints();
+        eprintln!("{}: {nodes} nodes, {endpoints} endpoints: {}", scenario.name, scenario.about);
+        play(&scenario, options)
+    };
     match write(json.as_deref(), &report) {
         Ok(true) => {}
         Ok(false) => show(&report),

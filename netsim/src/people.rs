@@ -137,11 +137,6 @@ impl People {
         self.gateways.entry(node).or_insert_with(|| Gateway::new(capacity))
     }
 
-    /// Attachments at a node.
-    pub(crate) fn attachments_at(&self, node: NodeNumber) -> u32 {
-        self.gateways.get(&node).map_or(0, |gateway| gateway.registered() as u32)
-    }
-
     pub(crate) fn load_reported(&mut self, now: Timestamp, from: NodeNumber, attachments: u32) {
         self.broker.load_reported(now, from, attachments);
     }

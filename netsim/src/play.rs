@@ -24,7 +24,7 @@ const LATE_MAX: Duration = Duration::from_secs(60);
 /// The whole mesh is looked at this often.
 const LOOK: Duration = Duration::from_millis(100);
 /// Nodes start within this of each other.
-const STARTS_MS: u64 = 500;
+pub(crate) const START_WITHIN_MS: u64 = 500;
 
 /// How a scenario is played.
 #[derive(Clone, Copy, Debug, Default)]
@@ -186,7 +186,7 @@ impl<'a> Player<'a> {
     fn form(&mut self) -> bool {
         for number in self.world.numbers() {
             self.world.start(number);
-            let wait = self.world.random.range(0, STARTS_MS / self.world.hosts.len() as u64 + 1);
+            let wait = self.world.random.range(0, START_WITHIN_MS / self.world.hosts.len() as u64 + 1);
             self.world.run_for(Duration::from_millis(wait));
         }
         let whole = |world: &World| world.groups().len() == 1 && world.disagreement().is_none();

@@ -45,6 +45,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("stale-load", include_str!("../scenarios/stale-load.toml")),
     ("flash-crowd", include_str!("../scenarios/flash-crowd.toml")),
     ("diurnal-three-continents", include_str!("../scenarios/diurnal-three-continents.toml")),
+    ("thousand-nodes", include_str!("../scenarios/thousand-nodes.toml")),
 ];
 
 /// A scenario that makes sense. Its clock starts when the mesh has converged and every endpoint is a member.

@@ -11,6 +11,7 @@
 
 mod authority;
 mod bug;
+mod flow;
 mod host;
 mod network;
 mod packets;
@@ -35,5 +36,5 @@ pub use random::Random;
 pub use trace::Trace;
 pub(crate) use trace::fold;
 pub use trunks::{DETECTION, Trunk};
-pub(crate) use world::{Event, WALL_START};
+pub(crate) use world::{Event, HeardLoad, WALL_START};
 pub use world::{World, node};

@@ -12,7 +12,7 @@ pub use routed::{
 use crate::coding::{DecodeError, Reader, Wire, put_var};
 use crate::egress::HOP_LIMIT;
 use crate::id::NodeNumber;
-use crate::lsa::{Lsa, LsaVersion, counted};
+use crate::lsa::{LSA_VERSION, Lsa, LsaVersion, counted};
 
 /// A whole message: a digest of every LSA fits.
 pub const MESH_MESSAGE_LENGTH_MAX: usize = 64 * 1024;
@@ -200,6 +200,40 @@ pub enum MeshMessage {
     Request([u8; 32]),
     /// See [`MeshMessageType::Routed`].
     Routed(Routed),
+}
+
+impl MeshMessage {
+    /// Whose LSA an encoded message carries, found without decoding it: so that one that is known to the last byte need
+    /// not be decoded again. `None` for other messages. Says nothing about whether the rest is well-formed.
+    pub fn lsa_origin(message: &[u8]) -> Option<NodeNumber> {
+        let mut reader = Reader::new(message);
+        let is_lsa = reader.u8().ok()? == MeshMessageType::Lsa as u8 && reader.u8().ok()? == LSA_VERSION;
+        is_lsa.then(|| NodeNumber::decode(&mut reader).ok()).flatten()
+    }
+}
+
+/// What stands before the message in one that is routed: its type, whence, whither, how many hops are left.
+const ROUTED_HEAD: usize = 6;
+
+impl MeshMessage {
+    /// Whither an encoded message is routed, and how many hops it has left, found without decoding it; `None` if it is for
+    /// the neighbour alone. Says nothing about whether the rest is well-formed.
+    pub fn routed_to(message: &[u8]) -> Option<(NodeNumber, u8)> {
+        let head = message.first_chunk::<ROUTED_HEAD>()?;
+        let destination = NodeNumber::new(u16::from_be_bytes([head[3], head[4]]))?;
+        (head[0] == MeshMessageType::Routed as u8).then_some((destination, head[5]))
+    }
+
+    /// A copy of a routed message with so many hops left.
+    ///
+    /// # Panics
+    /// If [`MeshMessage::routed_to`] says nothing of it: a bug of the caller.
+    pub fn with_hops_left(message: &[u8], left: u8) -> Vec<u8> {
+        assert!(MeshMessage::routed_to(message).is_some(), "a message to a neighbour has no hops");
+        let mut copy = message.to_vec();
+        copy[ROUTED_HEAD - 1] = left;
+        copy
+    }
 }
 
 impl Wire for MeshMessage {

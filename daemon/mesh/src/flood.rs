@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto_spec::lsa::Lsa;
+use bytes::Bytes;
+use proto_spec::lsa::LsaVersion;
 use proto_spec::mesh::{BROKER_CHAINS_MAX, Chain, ChainKind, Digest, MeshMessage, Revocations};
 use proto_spec::{NodeNumber, Timestamp, Wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::bucket::Bucket;
+use crate::carried::CarriedLsa;
 use crate::config::{
     AGE_INTERVAL, CHAINS_MAX, CLOCK_LEEWAY, DIGEST_INTERVAL, LINK_MEMORY, LSA_ACCEPT_BURST, LSA_ACCEPT_RATE,
     LSA_AGE_MAX, LSA_CHAINLESS_MAX, LSA_NEWCOMERS_BURST, LSA_NEWCOMERS_RATE, LSA_PARKED_MAX, REVOKED_MAX,
@@ -25,7 +27,7 @@ use crate::wired::Wired;
 /// An LSA that waits for something.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Waiting {
-    lsa: Wired<Lsa>,
+    lsa: CarriedLsa,
     from: NodeNumber,
 }
 
@@ -43,8 +45,8 @@ pub(crate) struct Flood {
     parked: BTreeMap<NodeNumber, Waiting>,
     /// LSAs whose chain is still to come.
     chainless: BTreeMap<NodeNumber, Waiting>,
-    /// Versions being verified, so that a copy from another neighbour is not verified as well.
-    verifying: BTreeSet<(NodeNumber, proto_spec::lsa::LsaVersion)>,
+    /// Versions being verified, with their messages, so that a copy from another neighbour is not verified as well.
+    verifying: BTreeMap<(NodeNumber, LsaVersion), Bytes>,
 }
 
 /// SHA-256 of a chain's encoding, by which it is cited \[LSA-9\].
@@ -62,7 +64,7 @@ impl Flood {
             newcomers: Bucket::new(LSA_NEWCOMERS_RATE, LSA_NEWCOMERS_BURST, now),
             parked: BTreeMap::new(),
             chainless: BTreeMap::new(),
-            verifying: BTreeSet::new(),
+            verifying: BTreeMap::new(),
         }
     }
 
@@ -84,7 +86,7 @@ impl Node {
     pub(crate) fn greet(&mut self, to: NodeNumber) {
         self.send(to, &MeshMessage::Chain(self.own_chain()));
         if let Some(lsa) = self.lsdb.get(self.identity.node).cloned() {
-            self.send(to, &MeshMessage::Lsa(lsa));
+            self.send_lsa(to, &lsa);
         }
         self.send_digest(to);
         self.timers.no_later(Timer::Digest, self.now.mono + DIGEST_INTERVAL);
@@ -111,14 +113,15 @@ impl Node {
     /// Sends what the neighbour lacks; it does the same with our digest.
     pub(crate) fn digest_received(&mut self, from: NodeNumber, digest: &Digest) {
         let theirs: BTreeMap<_, _> = digest.lsas.iter().copied().collect();
-        let newer = |lsa: &&Lsa| theirs.get(&lsa.body.node).is_none_or(|version| *version < lsa.body.version);
-        let lacking: Vec<Lsa> = self.lsdb.lsas().filter(newer).cloned().collect();
+        let newer =
+            |lsa: &&CarriedLsa| theirs.get(&lsa.body.node).is_none_or(|version| *version < lsa.body.version);
+        let lacking: Vec<CarriedLsa> = self.lsdb.lsas().filter(newer).cloned().collect();
         for lsa in lacking {
             // A node that they have never heard of: its chain as well, so that they need not ask.
             if !theirs.contains_key(&lsa.body.node) {
                 self.send_chain(from, &lsa.body.chain);
             }
-            self.send(from, &MeshMessage::Lsa(lsa));
+            self.send_lsa(from, &lsa);
         }
         let brokers: Vec<Chain> = self
             .flood
@@ -141,7 +144,23 @@ impl Node {
         }
     }
 
-    pub(crate) fn lsa_received(&mut self, from: NodeNumber, lsa: Lsa) {
+    /// One LSA to a neighbour, as it came or was made.
+    pub(crate) fn send_lsa(&mut self, to: NodeNumber, lsa: &CarriedLsa) {
+        self.output(Output::Send { to, bytes: lsa.message().clone() });
+    }
+
+    /// Whether a message is that of an LSA that is held, or that is being verified, to the last byte. Most are: each
+    /// neighbour floods the same.
+    pub(crate) fn is_known_lsa(&self, message: &Bytes) -> bool {
+        let Some(node) = MeshMessage::lsa_origin(message) else { return false };
+        let being_verified = || {
+            let versions = self.flood.verifying.range((node, LsaVersion::default())..);
+            versions.take_while(|((of, _), _)| *of == node).any(|(_, known)| known == message)
+        };
+        self.lsdb.get(node).is_some_and(|held| held.message() == message) || being_verified()
+    }
+
+    pub(crate) fn lsa_received(&mut self, from: NodeNumber, lsa: CarriedLsa) {
         let (node, version) = (lsa.body.node, lsa.body.version);
         match self.lsdb.freshness(&lsa) {
             Freshness::Newer => {}
@@ -153,12 +172,12 @@ impl Node {
                 self.counters.lsas_stale += 1;
                 // Whoever sends an old one should have the newer.
                 if let Some(held) = self.lsdb.get(node).cloned() {
-                    self.send(from, &MeshMessage::Lsa(held));
+                    self.send_lsa(from, &held);
                 }
                 return;
             }
         }
-        if self.flood.verifying.contains(&(node, version)) {
+        if self.flood.verifying.contains_key(&(node, version)) {
             return self.counters.lsas_duplicate += 1;
         }
         let too_old = lsa.body.issued.plus(LSA_AGE_MAX).plus(CLOCK_LEEWAY) < self.now.wall;
@@ -182,29 +201,29 @@ impl Node {
     }
 
     /// Keeps the newest LSA of an origin that sends too many, until its rate allows it \[LSA-13\].
-    fn park(&mut self, from: NodeNumber, lsa: Lsa) {
+    fn park(&mut self, from: NodeNumber, lsa: CarriedLsa) {
         self.counters.lsas_parked += 1;
         let node = lsa.body.node;
-        let newest = self.flood.parked.get(&node).map(|waiting| waiting.lsa.0.body.version);
+        let newest = self.flood.parked.get(&node).map(|waiting| waiting.lsa.body.version);
         let fits = newest.is_some() || self.flood.parked.len() < LSA_PARKED_MAX;
         if fits && newest.is_none_or(|newest| newest < lsa.body.version) {
-            self.flood.parked.insert(node, Waiting { lsa: Wired(lsa), from });
+            self.flood.parked.insert(node, Waiting { lsa, from });
         }
         self.timers.no_later(Timer::Parked, self.now.mono + std::time::Duration::from_secs(1));
     }
 
     pub(crate) fn unpark(&mut self) {
         for waiting in std::mem::take(&mut self.flood.parked).into_values() {
-            self.lsa_received(waiting.from, waiting.lsa.0);
+            self.lsa_received(waiting.from, waiting.lsa);
         }
     }
 
-    fn check_lsa(&mut self, from: NodeNumber, lsa: Lsa) {
+    fn check_lsa(&mut self, from: NodeNumber, lsa: CarriedLsa) {
         let Some(chain) = self.flood.chains.get(&lsa.body.chain).cloned() else {
             let hash = lsa.body.chain;
             let known = self.flood.chainless.contains_key(&lsa.body.node);
             if known || self.flood.chainless.len() < LSA_CHAINLESS_MAX {
-                self.flood.chainless.insert(lsa.body.node, Waiting { lsa: Wired(lsa), from });
+                self.flood.chainless.insert(lsa.body.node, Waiting { lsa, from });
                 self.send(from, &MeshMessage::Request(hash));
             }
             return;
@@ -212,8 +231,9 @@ impl Node {
         let (message, signature) = (lsa.body.signed_message(), Wired(lsa.signature));
         let verifying = (lsa.body.node, lsa.body.version);
         let item = ToVerify::ByChain { chain, message, signature };
-        if self.verify(item, Request::Lsa { lsa: Wired(lsa), from }) {
-            self.flood.verifying.insert(verifying);
+        let known = lsa.message().clone();
+        if self.verify(item, Request::Lsa { lsa, from }) {
+            self.flood.verifying.insert(verifying, known);
         }
     }
 
@@ -232,12 +252,12 @@ impl Node {
                     .flood
                     .chainless
                     .iter()
-                    .filter(|(_, waiting)| waiting.lsa.0.body.chain == hash)
+                    .filter(|(_, waiting)| waiting.lsa.body.chain == hash)
                     .map(|(node, _)| *node)
                     .collect();
                 for node in ready {
                     if let Some(waiting) = self.flood.chainless.remove(&node) {
-                        self.check_lsa(waiting.from, waiting.lsa.0);
+                        self.check_lsa(waiting.from, waiting.lsa);
                     }
                 }
             }
@@ -252,7 +272,7 @@ impl Node {
 
     fn drop_unused_chains(&mut self) {
         let mut used: BTreeSet<[u8; 32]> = self.lsdb.lsas().map(|lsa| lsa.body.chain).collect();
-        used.extend(self.flood.chainless.values().map(|waiting| waiting.lsa.0.body.chain));
+        used.extend(self.flood.chainless.values().map(|waiting| waiting.lsa.body.chain));
         used.insert(self.own_chain_hash());
         self.flood.chains.retain(|hash, _| used.contains(hash));
     }
@@ -264,7 +284,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn lsa_verdict(&mut self, lsa: Lsa, from: NodeNumber, verdict: &Verdict) {
+    pub(crate) fn lsa_verdict(&mut self, lsa: CarriedLsa, from: NodeNumber, verdict: &Verdict) {
         self.flood.verifying.remove(&(lsa.body.node, lsa.body.version));
         let signer = match verdict {
             Verdict::Signer(signer) if signer.node == lsa.body.node => *signer,
@@ -284,7 +304,7 @@ impl Node {
     }
 
     /// Takes a verified LSA into the database and floods it.
-    pub(crate) fn install(&mut self, from: Option<NodeNumber>, lsa: Lsa, signer: Signer) {
+    pub(crate) fn install(&mut self, from: Option<NodeNumber>, lsa: CarriedLsa, signer: Signer) {
         let node = lsa.body.node;
         let before = self.lsdb.signer(node).copied();
         let held = self.lsdb.get(node).cloned();
@@ -298,7 +318,7 @@ impl Node {
                 // The sender takes the loser for the owner: it should see the winner's.
                 if let (Some(from), Some(held)) = (from, self.lsdb.get(node).cloned()) {
                     self.send_chain(from, &held.body.chain);
-                    self.send(from, &MeshMessage::Lsa(held));
+                    self.send_lsa(from, &held);
                 }
             }
             Installed::Cloned(alarm) => {
@@ -324,23 +344,27 @@ impl Node {
                 }
                 let Some(held) = held else { return self.link_state_changed() };
                 let (was, is) = (held.body.version, lsa.body.version);
+                let same_process = was.incarnation == is.incarnation && was.instance == is.instance;
                 if was.incarnation < is.incarnation {
                     self.node_restarted(node, is.incarnation);
                 } else if was.instance != is.instance && from == Some(node) {
                     // It has lost its count of restarts, and should hear of its past.
-                    self.send(node, &MeshMessage::Lsa(held));
+                    self.send_lsa(node, &held);
                 }
-                self.link_state_changed();
+                // One that was only made anew [LSA-5] moves nothing: a large mesh has a few of these a second.
+                if chain_is_new || !same_process || !held.says_the_same(&lsa) {
+                    self.link_state_changed();
+                }
             }
         }
     }
 
-    pub(crate) fn flood_lsa(&mut self, except: Option<NodeNumber>, lsa: &Lsa, with_chain: bool) {
+    pub(crate) fn flood_lsa(&mut self, except: Option<NodeNumber>, lsa: &CarriedLsa, with_chain: bool) {
         for to in self.links.keys().copied().filter(|to| Some(*to) != except).collect::<Vec<_>>() {
             if with_chain {
                 self.send_chain(to, &lsa.body.chain);
             }
-            self.send(to, &MeshMessage::Lsa(lsa.clone()));
+            self.send_lsa(to, lsa);
         }
     }
 
@@ -397,7 +421,7 @@ impl Node {
     pub(crate) fn age_lsdb(&mut self) {
         let (now, wall) = (self.now.mono, self.now.wall);
         self.past_links.retain(|_, down| now.since(*down) < LINK_MEMORY);
-        let aged = self.lsdb.age(self.identity.node, self.now.mono, wall);
+        let (aged, released) = self.lsdb.age(self.identity.node, self.now.mono, wall);
         self.counters.lsas_aged += aged as u64;
         let lsdb = &self.lsdb;
         self.flood.rates.retain(|node, _| lsdb.get(*node).is_some());
@@ -405,6 +429,8 @@ impl Node {
         self.flood.chainless.clear();
         if aged > 0 {
             self.drop_unused_chains();
+        }
+        if aged > 0 || released > 0 {
             self.link_state_changed();
         }
         self.timers.set(Timer::Age, self.now.mono + AGE_INTERVAL);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proto_spec::lsa::DrainState;
 use proto_spec::membership::{MemberKind, MembershipEntry};
 use proto_spec::mesh::{Chain, LoadReport, Revocations};
@@ -64,7 +65,7 @@ pub enum Input {
         /// The neighbour.
         from: NodeNumber,
         /// An encoded `MeshMessage`.
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// The answer to [`Output::Sign`].
     Signed {
@@ -199,8 +200,8 @@ pub enum Output {
     Send {
         /// The neighbour.
         to: NodeNumber,
-        /// An encoded `MeshMessage`.
-        bytes: Vec<u8>,
+        /// An encoded `MeshMessage`; several neighbours get the same.
+        bytes: Bytes,
     },
     /// Sign with the node's key.
     Sign {

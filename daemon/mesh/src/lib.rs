@@ -29,6 +29,7 @@ pub mod peering;
 pub mod spf;
 
 mod bucket;
+mod carried;
 mod clocks;
 mod drain;
 mod flood;

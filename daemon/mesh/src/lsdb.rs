@@ -9,9 +9,9 @@ use proto_spec::mesh::MESH_NODES_MAX;
 use proto_spec::{NodeNumber, Timestamp, WallTime};
 use serde::{Deserialize, Serialize};
 
+use crate::carried::CarriedLsa;
 use crate::config::{CLOCK_LEEWAY, INSTANCES_RETIRED_MAX, LSA_AGE_MAX, QUARANTINE};
 use crate::io::{Alarm, Signer};
-use crate::wired::Wired;
 
 /// Returns of each of two instances that show a clone \[LSA-12\]: a process may outdo its past once in its life, and news
 /// of that may come late.
@@ -19,7 +19,7 @@ const RETURNS_MAX: u32 = 2;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
-    lsa: Wired<Lsa>,
+    lsa: CarriedLsa,
     signer: Signer,
     received: Timestamp,
     /// Instances before the present one, oldest first.
@@ -81,8 +81,8 @@ pub(crate) enum Installed {
 }
 
 impl Lsdb {
-    pub(crate) fn get(&self, node: NodeNumber) -> Option<&Lsa> {
-        self.entries.get(&node).map(|entry| &entry.lsa.0)
+    pub(crate) fn get(&self, node: NodeNumber) -> Option<&CarriedLsa> {
+        self.entries.get(&node).map(|entry| &entry.lsa)
     }
 
     pub(crate) fn signer(&self, node: NodeNumber) -> Option<&Signer> {
@@ -94,8 +94,8 @@ impl Lsdb {
         self.entries.keys().copied()
     }
 
-    pub(crate) fn lsas(&self) -> impl Iterator<Item = &Lsa> {
-        self.entries.values().map(|entry| &entry.lsa.0)
+    pub(crate) fn lsas(&self) -> impl Iterator<Item = &CarriedLsa> {
+        self.entries.values().map(|entry| &entry.lsa)
     }
 
     pub(crate) fn versions(&self) -> Vec<(NodeNumber, LsaVersion)> {
@@ -123,7 +123,7 @@ impl Lsdb {
     }
 
     /// Takes a verified LSA in.
-    pub(crate) fn install(&mut self, lsa: Lsa, signer: Signer, now: Timestamp) -> Installed {
+    pub(crate) fn install(&mut self, lsa: CarriedLsa, signer: Signer, now: Timestamp) -> Installed {
         let node = lsa.body.node;
         if self.is_quarantined(node, &signer.key) {
             return Installed::Refused(None);
@@ -132,25 +132,22 @@ impl Lsdb {
             if self.entries.len() >= MESH_NODES_MAX {
                 return Installed::Refused(Some(Alarm::TooManyNodes));
             }
-            self.entries.insert(
-                node,
-                Entry { lsa: Wired(lsa), signer, received: now, retired: Vec::new(), returned: 0 },
-            );
+            self.entries.insert(node, Entry { lsa, signer, received: now, retired: Vec::new(), returned: 0 });
             return Installed::New;
         };
         if held.signer.key != signer.key {
             let owns = (signer.issued, signer.key) > (held.signer.issued, held.signer.key);
             let (kept, refused) = if owns { (signer, held.signer) } else { (held.signer, signer) };
             let alarm = Alarm::NumberInUse { node, kept: kept.certificate, refused: refused.certificate };
-            let loser = if owns { held.lsa.0.body.chain } else { lsa.body.chain };
+            let loser = if owns { held.lsa.body.chain } else { lsa.body.chain };
             self.losers.insert(node, loser);
             if !owns {
                 return Installed::Refused(Some(alarm));
             }
-            *held = Entry { lsa: Wired(lsa), signer, received: now, retired: Vec::new(), returned: 0 };
+            *held = Entry { lsa, signer, received: now, retired: Vec::new(), returned: 0 };
             return Installed::New;
         }
-        let (version, before) = (lsa.body.version, held.lsa.0.body.version);
+        let (version, before) = (lsa.body.version, held.lsa.body.version);
         if version <= before {
             return Installed::Old;
         }
@@ -163,8 +160,8 @@ impl Lsdb {
             let returned = past.as_ref().map_or(0, |past| past.returned) + u32::from(outdoes);
             if outdoes && returned.min(held.returned) >= RETURNS_MAX {
                 let addresses = lsa.body.addresses.clone();
-                let other_addresses = held.lsa.0.body.addresses.clone();
-                held.lsa = Wired(lsa);
+                let other_addresses = held.lsa.body.addresses.clone();
+                held.lsa = lsa;
                 held.received = now;
                 self.quarantined.insert(node, Quarantined { key: signer.key, until: now + QUARANTINE });
                 return Installed::Cloned(Alarm::Cloned { node, addresses, other_addresses });
@@ -176,7 +173,7 @@ impl Lsdb {
             }
             held.returned = returned;
         }
-        held.lsa = Wired(lsa);
+        held.lsa = lsa;
         held.signer = signer;
         held.received = now;
         Installed::New
@@ -195,9 +192,9 @@ impl Lsdb {
         self.quarantined.insert(node, Quarantined { key, until: now + QUARANTINE });
     }
 
-    /// Forgets what was not renewed, whose certificate has ended, and quarantines that are over; true if a node went.
-    pub(crate) fn age(&mut self, me: NodeNumber, now: Timestamp, wall: WallTime) -> usize {
-        let before = self.entries.len();
+    /// Forgets what was not renewed and whose certificate has ended, and quarantines that are over: how many of each.
+    pub(crate) fn age(&mut self, me: NodeNumber, now: Timestamp, wall: WallTime) -> (usize, usize) {
+        let before = (self.entries.len(), self.quarantined.len());
         self.entries.retain(|node, entry| {
             let fresh = now.since(entry.received) < LSA_AGE_MAX;
             let valid = wall <= entry.signer.expires.plus(CLOCK_LEEWAY);
@@ -205,7 +202,7 @@ impl Lsdb {
         });
         self.quarantined.retain(|_, quarantined| quarantined.until > now);
         self.losers.retain(|node, _| self.entries.contains_key(node));
-        before - self.entries.len()
+        (before.0 - self.entries.len(), before.1 - self.quarantined.len())
     }
 
     /// Forgets every node whose certificate is revoked, and names them.
@@ -233,7 +230,7 @@ mod tests {
 
     const NODE: NodeNumber = NodeNumber::new(7).unwrap();
 
-    fn lsa(incarnation: u64, sequence: u64, instance: u64, chain: u8) -> Lsa {
+    fn lsa(incarnation: u64, sequence: u64, instance: u64, chain: u8) -> CarriedLsa {
         let body = LsaBody {
             node: NODE,
             version: LsaVersion { incarnation, sequence, instance },
@@ -251,7 +248,7 @@ mod tests {
             trunk_addresses: Vec::new(),
             links: Vec::new(),
         };
-        Lsa { body, signature: [0; 64] }
+        CarriedLsa::made(Lsa { body, signature: [0; 64] })
     }
 
     fn signer(key: u8, issued: u64) -> Signer {
@@ -322,7 +319,7 @@ mod tests {
         assert_eq!((&addresses[0][..], &other_addresses[0][..]), ("instance-9:8200", "instance-8:8200"));
         assert!(lsdb.is_out(NODE));
         assert_eq!(lsdb.install(lsa(14, 1, 8, 1), signer(1, 0), at(1)), Installed::Refused(None));
-        lsdb.age(NODE, at(601), WallTime(0));
+        assert_eq!(lsdb.age(NODE, at(601), WallTime(0)), (0, 1));
         assert!(!lsdb.is_out(NODE));
     }
 
@@ -354,17 +351,18 @@ mod tests {
         let me = NodeNumber::new(1).unwrap();
         let mut lsdb = Lsdb::default();
         lsdb.install(lsa(1, 1, 1, 1), signer(1, 0), at(0));
-        assert_eq!(lsdb.age(me, at(2_099), WallTime(0)), 0);
-        assert_eq!(lsdb.age(me, at(2_100), WallTime(0)), 1);
+        assert_eq!(lsdb.age(me, at(2_099), WallTime(0)), (0, 0));
+        assert_eq!(lsdb.age(me, at(2_100), WallTime(0)), (1, 0));
         lsdb.install(lsa(1, 1, 1, 1), Signer { expires: WallTime(1_000), ..signer(1, 0) }, at(0));
-        assert_eq!(lsdb.age(me, at(1), WallTime(301_000)), 0);
-        assert_eq!(lsdb.age(me, at(1), WallTime(301_001)), 1);
+        assert_eq!(lsdb.age(me, at(1), WallTime(301_000)), (0, 0));
+        assert_eq!(lsdb.age(me, at(1), WallTime(301_001)), (1, 0));
         lsdb.install(lsa(1, 1, 1, 1), signer(1, 0), at(0));
         assert!(lsdb.revoke(&[[2; 32]].into()).is_empty());
         assert_eq!(lsdb.revoke(&[[1; 32]].into()), [NODE]);
         for number in 1..=MESH_NODES_MAX as u16 + 1 {
-            let mut other = lsa(1, 1, 1, 1);
+            let mut other = (*lsa(1, 1, 1, 1)).clone();
             other.body.node = NodeNumber::new(number).unwrap();
+            let other = CarriedLsa::made(other);
             let full = usize::from(number) > MESH_NODES_MAX;
             let installed = lsdb.install(other, signer(1, 0), at(0));
             assert_eq!(installed == Installed::Refused(Some(Alarm::TooManyNodes)), full);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proto_spec::lsa::{DrainState, Lsa, LsaBody, LsaVersion};
 use proto_spec::membership::{Membership, MembershipBody};
 use proto_spec::mesh::{Chain, MESH_NODES_MAX, MeshMessage, Revocations};
@@ -10,6 +11,7 @@ use proto_spec::tombstone::Tombstone;
 use proto_spec::{NodeNumber, Now, SessionId, Timestamp, Wire};
 use serde::{Deserialize, Serialize};
 
+use crate::carried::CarriedLsa;
 use crate::clocks::Clocks;
 use crate::config::{
     AGE_INTERVAL, CHAINS_MAX, CLOCKS_MAX, Config, HOME_DIGEST_INTERVAL, HOUSEKEEPING_INTERVAL, Identity,
@@ -27,7 +29,7 @@ use crate::origin::Origin;
 use crate::peering::Dialling;
 use crate::seeded::Seeded;
 use crate::session::Sessions;
-use crate::spf::Routes;
+use crate::spf::{Memory, Routes};
 use crate::timers::{Timer, Timers};
 use crate::tombstones::Tombstones;
 use crate::unicast::Outbox;
@@ -38,7 +40,7 @@ use crate::wired::Wired;
 pub(crate) enum Request {
     OwnLsa(Wired<LsaBody>),
     OwnMembership(Wired<MembershipBody>),
-    Lsa { lsa: Wired<Lsa>, from: NodeNumber },
+    Lsa { lsa: CarriedLsa, from: NodeNumber },
     BrokerChain { chain: Wired<Chain>, from: NodeNumber },
     Revocations { list: Wired<Revocations>, from: NodeNumber },
     Membership { membership: Wired<Membership>, key: [u8; 32], source: NodeNumber, acknowledge: bool },
@@ -71,6 +73,9 @@ pub struct Node {
     pub(crate) revoked: BTreeSet<[u8; 32]>,
 
     pub(crate) routes: Arc<Routes>,
+    /// What can be computed again.
+    #[serde(skip)]
+    pub(crate) spf_memory: Memory,
     pub(crate) routes_changed_at: Timestamp,
     pub(crate) spf_run_at: Option<Timestamp>,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -86,7 +91,7 @@ pub struct Node {
 
 /// How much a node holds of everything that is bounded, each with its bound.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sizes(pub Vec<(&'static str, usize, usize)>);
+pub struct Sizes(pub [(&'static str, usize, usize); 10]);
 
 impl Sizes {
     /// The first that is above its bound.
@@ -127,6 +132,7 @@ impl Node {
             lsdb: Lsdb::default(),
             revoked: BTreeSet::new(),
             routes: Arc::default(),
+            spf_memory: Memory::default(),
             spf_run_at: None,
             home_candidates: Vec::new(),
             tombstones: Tombstones::default(),
@@ -159,7 +165,7 @@ impl Node {
             Input::LinkDown { peer } => self.link_down(peer),
             Input::CalledRevoked { by } => self.called_revoked(by),
             Input::LinkRtt { peer, rtt_us } => self.link_rtt(peer, rtt_us),
-            Input::Message { from, bytes } => self.message(from, &bytes),
+            Input::Message { from, bytes } => self.message(from, bytes),
             Input::Signed { request, signature } => self.signed(request, signature.0),
             Input::Verdict { request, verdict } => self.verdict(request, verdict),
             Input::BrokerChain(chain) => self.keep_broker_chain(None, chain.0),
@@ -195,6 +201,11 @@ impl Node {
         Arc::clone(&self.snapshot)
     }
 
+    /// The same, to look at.
+    pub fn routes(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// The node's number.
     pub const fn number(&self) -> NodeNumber {
         self.identity.node
@@ -207,12 +218,12 @@ impl Node {
 
     /// The newest LSA of a node.
     pub fn lsa(&self, node: NodeNumber) -> Option<&Lsa> {
-        self.lsdb.get(node)
+        self.lsdb.get(node).map(|lsa| &**lsa)
     }
 
     /// Every LSA, ascending by node.
     pub fn lsas(&self) -> impl Iterator<Item = &Lsa> {
-        self.lsdb.lsas()
+        self.lsdb.lsas().map(|lsa| &**lsa)
     }
 
     /// Which LSA of each node is held, ascending.
@@ -247,7 +258,7 @@ impl Node {
 
     /// What it holds, beside the bounds.
     pub fn sizes(&self) -> Sizes {
-        Sizes(vec![
+        Sizes([
             ("links", self.links.len(), self.config.links_max + LINKS_SPARE),
             ("lsas", self.lsdb.len(), MESH_NODES_MAX),
             ("chains", self.flood.chain_count(), CHAINS_MAX),
@@ -270,7 +281,7 @@ impl Node {
     }
 
     pub(crate) fn send(&mut self, to: NodeNumber, message: &MeshMessage) {
-        self.output(Output::Send { to, bytes: message.to_bytes() });
+        self.output(Output::Send { to, bytes: message.to_bytes().into() });
     }
 
     /// Asks for a signature; false if too many requests are open.
@@ -298,16 +309,19 @@ impl Node {
         Some(id)
     }
 
-    fn message(&mut self, from: NodeNumber, bytes: &[u8]) {
+    fn message(&mut self, from: NodeNumber, bytes: Bytes) {
         if !self.admit_message(from) {
             return;
         }
-        match MeshMessage::from_bytes(bytes) {
+        if self.is_known_lsa(&bytes) {
+            return self.counters.lsas_duplicate += 1;
+        }
+        match MeshMessage::from_bytes(&bytes) {
             Err(_) => {
                 self.counters.messages_malformed += 1;
                 self.link_fault(from);
             }
-            Ok(MeshMessage::Lsa(lsa)) => self.lsa_received(from, lsa),
+            Ok(MeshMessage::Lsa(lsa)) => self.lsa_received(from, CarriedLsa::received(lsa, bytes)),
             Ok(MeshMessage::Chain(chain)) => self.chain_received(from, chain),
             Ok(MeshMessage::Revocations(list)) => self.revocations_received(from, list),
             Ok(MeshMessage::Digest(digest)) => self.digest_received(from, &digest),
@@ -330,7 +344,7 @@ impl Node {
             self.sessions.checked(&membership.0);
         }
         match (request, verdict) {
-            (Some(Request::Lsa { lsa, from }), verdict) => self.lsa_verdict(lsa.0, from, &verdict),
+            (Some(Request::Lsa { lsa, from }), verdict) => self.lsa_verdict(lsa, from, &verdict),
             (Some(Request::BrokerChain { chain, from }), Verdict::Valid) => {
                 self.keep_broker_chain(Some(from), chain.0);
             }

@@ -6,6 +6,7 @@ use proto_spec::{NodeNumber, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
+use crate::carried::CarriedLsa;
 use crate::config::{
     Identity, LSA_GATHER, LSA_INTERVAL, LSA_REFRESH, LSA_URGENT_BURST, LSA_URGENT_RATE, QUARANTINE,
 };
@@ -166,7 +167,7 @@ impl Node {
             if body.drain == DrainState::Drained {
                 self.drain.announced_at = Some(self.now.mono);
             }
-            self.install(None, Lsa { body, signature }, self.own_signer());
+            self.install(None, CarriedLsa::made(Lsa { body, signature }), self.own_signer());
         }
         // What changed while the signer was busy, or a version that was jumped past meanwhile.
         self.origin.renew |= !current;
@@ -191,7 +192,7 @@ impl Node {
 
     /// The mesh holds an LSA of this node that this process did not make: of its past life, of another key, or of
     /// another process with its identity.
-    pub(crate) fn own_lsa_received(&mut self, from: NodeNumber, lsa: Lsa, signer: Signer) {
+    pub(crate) fn own_lsa_received(&mut self, from: NodeNumber, lsa: CarriedLsa, signer: Signer) {
         if signer.key != self.identity.key {
             let wins = (signer.issued, signer.key) > (self.identity.issued, self.identity.key);
             let (kept, refused) = if wins {
@@ -203,7 +204,7 @@ impl Node {
             self.origin.silenced |= wins;
             if let (false, Some(own)) = (wins, self.lsdb.get(signer.node).cloned()) {
                 self.send_chain(from, &own.body.chain);
-                self.send(from, &MeshMessage::Lsa(own));
+                self.send_lsa(from, &own);
             }
             return;
         }

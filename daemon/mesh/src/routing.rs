@@ -11,7 +11,7 @@ use crate::forward::Snapshot;
 use crate::home::HomeCandidate;
 use crate::io::Output;
 use crate::node::Node;
-use crate::spf::{Vertex, routes};
+use crate::spf::Vertex;
 use crate::timers::Timer;
 
 impl Node {
@@ -34,7 +34,7 @@ impl Node {
                 links: &lsa.body.links,
             })
             .collect();
-        let computed = routes(me, &vertices);
+        let computed = self.spf_memory.routes(me, &vertices);
         let moved: BTreeSet<NodeNumber> = self
             .routes
             .iter()

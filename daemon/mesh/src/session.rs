@@ -29,6 +29,8 @@ pub(crate) struct Sessions {
     ready: BTreeSet<(Timestamp, SessionId)>,
     /// Memberships being verified, so that a second copy is not verified as well.
     verifying: BTreeSet<(SessionId, NodeNumber, MembershipVersion)>,
+    /// The most memberships that any session has ever held.
+    largest: usize,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -106,6 +108,7 @@ impl Sessions {
             tell: BTreeSet::new(),
             ready: BTreeSet::new(),
             verifying: BTreeSet::new(),
+            largest: 0,
         }
     }
 
@@ -113,9 +116,9 @@ impl Sessions {
         self.sessions.len()
     }
 
-    /// The most memberships that any session holds.
-    pub(crate) fn largest(&self) -> usize {
-        self.sessions.values().map(|session| session.held.len()).max().unwrap_or(0)
+    /// The most memberships that any session has ever held.
+    pub(crate) const fn largest(&self) -> usize {
+        self.largest
     }
 
     /// Whether no endpoint is attached here and everybody has been told.

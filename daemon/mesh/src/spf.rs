@@ -5,7 +5,7 @@
 //! each pair \[SPF-2\]. Then the hop-by-hop copies of a packet form a tree, whatever its egress set.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use proto_spec::NodeNumber;
 use proto_spec::lsa::LsaLink;
@@ -110,45 +110,108 @@ struct Distance {
 }
 
 impl Distance {
+    /// Out of reach: no path costs as much.
+    const NONE: Distance = Distance { cost: u64::MAX, tie: u64::MAX };
+
+    fn is_some(self) -> bool {
+        self != Distance::NONE
+    }
+
     fn plus(self, other: Distance) -> Distance {
         Distance { cost: self.cost + other.cost, tie: self.tie + other.tie }
     }
 }
 
+/// A half link, in the graph's own numbering.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Edge {
+    to: u32,
+    length: Distance,
+}
+
+#[derive(Clone, Debug, Default)]
 struct Graph {
     nodes: Vec<NodeNumber>,
     avoid: Vec<bool>,
-    edges: Vec<Vec<(usize, Distance)>>,
+    /// All edges, by the node from which they lead.
+    edges: Vec<Edge>,
+    /// Where each node's begin; one more for the end.
+    starts: Vec<u32>,
 }
 
+#[derive(Clone, Debug)]
 struct Tree {
-    /// Distance and hops from the root, `None` out of reach.
-    reached: Vec<Option<(Distance, u8)>>,
+    /// Distance from the root, [`Distance::NONE`] out of reach.
+    distances: Vec<Distance>,
+    hops: Vec<u8>,
     /// The root's neighbour on the way.
-    first: Vec<usize>,
+    first: Vec<u32>,
+    /// The node before, on the way.
+    before: Vec<u32>,
+}
+
+/// What the last computation found. Most changes of link state touch few of a node's trees: the others are kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    graph: Graph,
+    /// By root.
+    trees: BTreeMap<u32, Tree>,
+}
+
+/// An edge that is not what it was.
+struct Changed {
+    from: u32,
+    to: u32,
+    /// What it is now, [`Distance::NONE`] if it is gone.
+    length: Distance,
 }
 
 /// Computes the routes of `me`; `vertices` ascend by number.
 pub fn routes(me: NodeNumber, vertices: &[Vertex<'_>]) -> Routes {
-    let graph = Graph::new(vertices);
-    let Some(root) = graph.index(me) else { return Routes::default() };
-    let tree = graph.tree(root);
-    let neighbors: Vec<(usize, Distance, Tree)> =
-        graph.edges[root].iter().map(|(neighbor, edge)| (*neighbor, *edge, graph.tree(*neighbor))).collect();
-    let mut routes = Vec::with_capacity(graph.nodes.len().saturating_sub(1));
-    for (at, reached) in tree.reached.iter().enumerate() {
-        let Some((distance, hops)) = reached.filter(|_| at != root) else { continue };
-        let (backup, protection) = backup(root, tree.first[at], at, distance, &neighbors);
-        routes.push(Route {
-            destination: graph.nodes[at],
-            next_hop: graph.nodes[tree.first[at]],
-            backup: backup.map(|neighbor| graph.nodes[neighbor]),
-            protection,
-            cost: (distance.cost % DRAIN_COST) as u32,
-            hops,
-        });
+    Memory::default().routes(me, vertices)
+}
+
+impl Memory {
+    /// As [`routes`]; what was computed before is used where it still holds.
+    pub(crate) fn routes(&mut self, me: NodeNumber, vertices: &[Vertex<'_>]) -> Routes {
+        let graph = Graph::new(vertices);
+        match graph.changed_since(&self.graph) {
+            None => self.trees.clear(),
+            Some(changed) => {
+                self.trees.retain(|_, tree| !changed.iter().any(|edge| tree.is_touched(edge, &graph)));
+            }
+        }
+        self.graph = graph;
+        let graph = &self.graph;
+        let Some(root) = graph.index(me) else { return Routes::default() };
+        let neighbors = graph.edges_of(root);
+        let roots = || std::iter::once(root as u32).chain(neighbors.iter().map(|edge| edge.to));
+        self.trees.retain(|kept, _| roots().any(|root| root == *kept));
+        for root in roots() {
+            self.trees.entry(root).or_insert_with(|| graph.tree(root as usize));
+        }
+        let tree = &self.trees[&(root as u32)];
+        let neighbor =
+            |edge: &Edge| Neighbor { at: edge.to as usize, length: edge.length, tree: &self.trees[&edge.to] };
+        let neighbors: Vec<Neighbor<'_>> = neighbors.iter().map(neighbor).collect();
+        let mut routes = Vec::with_capacity(graph.nodes.len().saturating_sub(1));
+        for (at, distance) in tree.distances.iter().enumerate() {
+            if at == root || !distance.is_some() {
+                continue;
+            }
+            let next_hop = tree.first[at] as usize;
+            let (backup, protection) = backup(root, next_hop, at, *distance, &neighbors);
+            routes.push(Route {
+                destination: graph.nodes[at],
+                next_hop: graph.nodes[next_hop],
+                backup: backup.map(|neighbor| graph.nodes[neighbor]),
+                protection,
+                cost: (distance.cost % DRAIN_COST) as u32,
+                hops: tree.hops[at],
+            });
+        }
+        Routes { routes }
     }
-    Routes { routes }
 }
 
 /// The cost of the way from a node to each other, ascending by number, in tenths of a millisecond; itself at no cost. As
@@ -156,9 +219,16 @@ pub fn routes(me: NodeNumber, vertices: &[Vertex<'_>]) -> Routes {
 pub fn distances(from: NodeNumber, vertices: &[Vertex<'_>]) -> Vec<(NodeNumber, u32)> {
     let graph = Graph::new(vertices);
     let Some(root) = graph.index(from) else { return Vec::new() };
-    let reached = graph.tree(root).reached;
-    let cost = |distance: Distance| (distance.cost % DRAIN_COST) as u32;
-    graph.nodes.iter().zip(reached).filter_map(|(node, reached)| Some((*node, cost(reached?.0)))).collect()
+    let distances = graph.tree(root).distances;
+    let reached = graph.nodes.iter().zip(distances).filter(|(_, distance)| distance.is_some());
+    reached.map(|(node, distance)| (*node, (distance.cost % DRAIN_COST) as u32)).collect()
+}
+
+/// A neighbour of the root, with the ways from there.
+struct Neighbor<'a> {
+    at: usize,
+    length: Distance,
+    tree: &'a Tree,
 }
 
 /// The best loop-free alternate \[SPF-4\] (RFC 5286, inequalities 1 and 3).
@@ -167,25 +237,25 @@ fn backup(
     next_hop: usize,
     destination: usize,
     distance: Distance,
-    neighbors: &[(usize, Distance, Tree)],
+    neighbors: &[Neighbor<'_>],
 ) -> (Option<usize>, Protection) {
-    let at = |tree: &Tree, node: usize| tree.reached[node].map(|(distance, _)| distance);
     let from_next_hop = neighbors
         .iter()
-        .find(|(neighbor, ..)| *neighbor == next_hop)
-        .and_then(|(_, _, tree)| at(tree, destination));
+        .find(|neighbor| neighbor.at == next_hop)
+        .map(|neighbor| neighbor.tree.distances[destination])
+        .filter(|rest| rest.is_some());
     let mut best: Option<(Reverse<Protection>, Distance, usize)> = None;
-    for (neighbor, edge, tree) in neighbors.iter().filter(|(neighbor, ..)| *neighbor != next_hop) {
-        let (Some(onward), Some(back)) = (at(tree, destination), at(tree, root)) else { continue };
-        if onward >= back.plus(distance) {
+    for Neighbor { at, length, tree } in neighbors.iter().filter(|neighbor| neighbor.at != next_hop) {
+        let (onward, back) = (tree.distances[destination], tree.distances[root]);
+        if !onward.is_some() || !back.is_some() || onward >= back.plus(distance) {
             continue;
         }
-        let around = match (at(tree, next_hop), from_next_hop) {
-            (Some(to_next_hop), Some(rest)) if next_hop != destination => onward < to_next_hop.plus(rest),
-            _ => false,
-        };
+        let to_next_hop = tree.distances[next_hop];
+        let around = next_hop != destination
+            && to_next_hop.is_some()
+            && from_next_hop.is_some_and(|rest| onward < to_next_hop.plus(rest));
         let protection = if around { Protection::Node } else { Protection::Link };
-        let found = (Reverse(protection), edge.plus(onward), *neighbor);
+        let found = (Reverse(protection), length.plus(onward), *at);
         if best.is_none_or(|best| found < best) {
             best = Some(found);
         }
@@ -196,53 +266,118 @@ fn backup(
 impl Graph {
     fn new(vertices: &[Vertex<'_>]) -> Graph {
         let nodes: Vec<NodeNumber> = vertices.iter().map(|vertex| vertex.node).collect();
-        let back = |from: usize, to: NodeNumber| {
-            let links = vertices[from].links;
+        // Looked up once for each half link: a table, as node numbers are small.
+        let last = nodes.last().map_or(0, |node| usize::from(node.value()));
+        let mut places: Vec<Option<u32>> = vec![None; last + 1];
+        for (at, node) in nodes.iter().enumerate() {
+            places[usize::from(node.value())] = Some(at as u32);
+        }
+        let place = |node: NodeNumber| places.get(usize::from(node.value())).copied().flatten();
+        let back = |from: u32, to: NodeNumber| {
+            let links = vertices[from as usize].links;
             links.binary_search_by_key(&to, |link| link.neighbor).ok().map(|at| links[at].cost)
         };
-        let edges = vertices
-            .iter()
-            .map(|vertex| {
-                let edge = |link: &LsaLink| {
-                    let to = nodes.binary_search(&link.neighbor).ok()?;
-                    let cost = back(to, vertex.node)?.max(link.cost);
-                    let (low, high) = (vertex.node.min(link.neighbor), vertex.node.max(link.neighbor));
-                    let tie = mix(u64::from(low.value()) << 32 | u64::from(high.value())) >> 16;
-                    Some((to, Distance { cost: u64::from(u32::from(cost) + HOP_COST), tie }))
-                };
-                vertex.links.iter().filter_map(edge).collect()
-            })
-            .collect();
-        Graph { nodes, avoid: vertices.iter().map(|vertex| vertex.avoid).collect(), edges }
+        let edge = |from: NodeNumber, link: &LsaLink| {
+            let to = place(link.neighbor)?;
+            let cost = back(to, from)?.max(link.cost);
+            let (low, high) = (from.min(link.neighbor), from.max(link.neighbor));
+            let tie = mix(u64::from(low.value()) << 32 | u64::from(high.value())) >> 16;
+            Some(Edge { to, length: Distance { cost: u64::from(u32::from(cost) + HOP_COST), tie } })
+        };
+        let mut graph = Graph {
+            avoid: vertices.iter().map(|vertex| vertex.avoid).collect(),
+            edges: Vec::with_capacity(vertices.iter().map(|vertex| vertex.links.len()).sum()),
+            starts: Vec::with_capacity(nodes.len() + 1),
+            nodes,
+        };
+        for vertex in vertices {
+            graph.starts.push(graph.edges.len() as u32);
+            graph.edges.extend(vertex.links.iter().filter_map(|link| edge(vertex.node, link)));
+        }
+        graph.starts.push(graph.edges.len() as u32);
+        graph
     }
 
     fn index(&self, node: NodeNumber) -> Option<usize> {
         self.nodes.binary_search(&node).ok()
     }
 
-    fn tree(&self, root: usize) -> Tree {
-        let count = self.nodes.len();
-        let mut tree = Tree { reached: vec![None; count], first: vec![root; count] };
-        let mut done = vec![false; count];
-        let mut heap = BinaryHeap::from([Reverse((Distance::default(), 0u8, root))]);
-        tree.reached[root] = Some((Distance::default(), 0));
-        while let Some(Reverse((distance, hops, at))) = heap.pop() {
-            if std::mem::replace(&mut done[at], true) {
+    fn edges_of(&self, at: usize) -> &[Edge] {
+        &self.edges[self.starts[at] as usize..self.starts[at + 1] as usize]
+    }
+
+    /// Which edges are not as they were; `None` if nodes came, went or began to be avoided.
+    fn changed_since(&self, before: &Graph) -> Option<Vec<Changed>> {
+        if self.nodes != before.nodes || self.avoid != before.avoid {
+            return None;
+        }
+        let mut changed = Vec::new();
+        for from in 0..self.nodes.len() {
+            let (now, was) = (self.edges_of(from), before.edges_of(from));
+            if now == was {
                 continue;
             }
-            let through = if self.avoid[at] && at != root { DRAIN_COST } else { 0 };
-            for (to, edge) in &self.edges[at] {
-                let mut next = distance.plus(*edge);
-                next.cost += through;
-                if !done[*to] && tree.reached[*to].is_none_or(|(known, _)| next < known) {
+            let gone = was.iter().filter(|edge| now.iter().all(|other| other.to != edge.to));
+            let other = now.iter().filter(|edge| !was.contains(edge));
+            let all = other.copied().chain(gone.map(|edge| Edge { length: Distance::NONE, ..*edge }));
+            changed.extend(all.map(|Edge { to, length }| Changed { from: from as u32, to, length }));
+        }
+        Some(changed)
+    }
+
+    /// What passing through a node adds, unless the way begins there.
+    fn through(&self, at: usize, root: usize) -> u64 {
+        if self.avoid[at] && at != root { DRAIN_COST } else { 0 }
+    }
+
+    /// Dijkstra's algorithm.
+    fn tree(&self, root: usize) -> Tree {
+        let count = self.nodes.len();
+        let mut tree = Tree {
+            distances: vec![Distance::NONE; count],
+            hops: vec![0; count],
+            first: vec![root as u32; count],
+            before: vec![root as u32; count],
+        };
+        let mut done = vec![false; count];
+        let mut heap = BinaryHeap::with_capacity(count);
+        heap.push(Reverse((Distance::default(), 0u8, root as u32)));
+        tree.distances[root] = Distance::default();
+        while let Some(Reverse((distance, hops, at))) = heap.pop() {
+            let place = at as usize;
+            if std::mem::replace(&mut done[place], true) {
+                continue;
+            }
+            let through = self.through(place, root);
+            for Edge { to, length } in self.edges_of(place) {
+                let next = Distance { cost: distance.cost + through, ..distance }.plus(*length);
+                let there = *to as usize;
+                if !done[there] && next < tree.distances[there] {
                     let hops = hops.saturating_add(1);
-                    tree.reached[*to] = Some((next, hops));
-                    tree.first[*to] = if at == root { *to } else { tree.first[at] };
+                    tree.distances[there] = next;
+                    tree.hops[there] = hops;
+                    tree.before[there] = at;
+                    tree.first[there] = if place == root { *to } else { tree.first[place] };
                     heap.push(Reverse((next, hops, *to)));
                 }
             }
         }
         tree
+    }
+}
+
+impl Tree {
+    /// Whether a changed edge may change this tree: it is one of its own, or it makes a shorter way.
+    fn is_touched(&self, edge: &Changed, graph: &Graph) -> bool {
+        let (from, to) = (edge.from as usize, edge.to as usize);
+        let (here, there) = (self.distances[from], self.distances[to]);
+        let is_root = here == Distance::default();
+        let is_own = there.is_some() && there != Distance::default() && self.before[to] == edge.from;
+        if is_own || !here.is_some() || !edge.length.is_some() {
+            return is_own;
+        }
+        let through = if is_root { 0 } else { graph.through(from, graph.nodes.len()) };
+        Distance { cost: here.cost + through, ..here }.plus(edge.length) < there
     }
 }
 
@@ -337,6 +472,58 @@ mod tests {
         assert_eq!(routes.get(node(5)).unwrap().next_hop, node(2));
         assert_eq!(routes.get(node(5)).unwrap().cost, 40, "at its true cost");
         assert_eq!(routes.get(node(2)).unwrap().next_hop, node(2));
+    }
+
+    /// What is kept between two computations never shows: after any change, routes are those computed anew.
+    #[test]
+    fn memory_never_shows() {
+        for seed in 0..40u64 {
+            let count = 16u16;
+            let draw = |what: u64| mix(seed << 40 | what);
+            let mut costs: Vec<Vec<u16>> = (0..count)
+                .map(|a| {
+                    (0..count).map(|b| (draw(u64::from(a) << 8 | u64::from(b)) % 5) as u16 * 10).collect()
+                })
+                .collect();
+            let mut avoid = vec![false; usize::from(count)];
+            let mut memory = Memory::default();
+            for step in 0..60 {
+                let links: Vec<Vec<LsaLink>> = (0..count)
+                    .map(|a| {
+                        let others =
+                            (0..count).filter(|b| *b != a && costs[usize::from(a)][usize::from(*b)] > 0);
+                        let link = |b: u16| LsaLink {
+                            neighbor: node(b + 1),
+                            cost: costs[usize::from(a)][usize::from(b)],
+                        };
+                        others.map(link).collect()
+                    })
+                    .collect();
+                let here = |number: &u16| draw(u64::from(*number) << 16 | step / 20) % 9 > 0 || *number == 0;
+                let vertices: Vec<Vertex<'_>> = (0..count)
+                    .filter(here)
+                    .map(|at| Vertex {
+                        node: node(at + 1),
+                        avoid: avoid[usize::from(at)],
+                        links: &links[usize::from(at)],
+                    })
+                    .collect();
+                assert_eq!(memory.routes(node(1), &vertices), routes(node(1), &vertices), "{seed}, {step}");
+                // One or two half links change, in length or altogether; now and then a node drains.
+                for change in 0..=draw(step << 20) % 2 {
+                    let place = draw(step << 24 | change << 20 | 1);
+                    let (a, b) =
+                        (place as usize % usize::from(count), (place >> 8) as usize % usize::from(count));
+                    let cost = ((place >> 16) % 5) as u16 * 10;
+                    costs[a][b] = cost;
+                    costs[b][a] = cost;
+                }
+                if draw(step << 28).is_multiple_of(10) {
+                    let at = draw(step << 28 | 1) as usize % usize::from(count);
+                    avoid[at] = !avoid[at];
+                }
+            }
+        }
     }
 
     /// Sends from every node to all others, hop by hop, and holds that each node is reached once.

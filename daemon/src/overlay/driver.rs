@@ -229,7 +229,7 @@ impl Driver {
         match output {
             Output::Dial { peer, addresses } => links.dial(peer, addresses),
             Output::Close { peer, reason } => links.close(peer, reason),
-            Output::Send { to, bytes } => links.send(to, bytes),
+            Output::Send { to, bytes } => links.send(to, bytes.into()),
             Output::Sign { request, message } => {
                 let signature = Wired(self.key.sign(&message).to_bytes());
                 return Some(Input::Signed { request, signature });

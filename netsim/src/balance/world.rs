@@ -10,9 +10,10 @@ use sealcast_placement::{LoadBook, Probe, SessionPlace, Site};
 use super::demand::Demand;
 use super::flow;
 use super::measure::{Figure, Histogram, Spread, share};
+use super::mesh::Mesh;
 use super::policy::{Asked, Policy, near_us};
 use crate::scenario::{Fault, Scenario};
-use crate::sim::{DETECTION, EventQueue, Random, Trace};
+use crate::sim::{DETECTION, EventQueue, HeardLoad, Random, Trace};
 
 /// Loads are looked at this often.
 const LOOK_MS: u64 = 1_000;
@@ -31,6 +32,8 @@ pub(super) struct Run {
     pub(super) figures: Vec<Figure>,
     pub(super) trace: Trace,
     pub(super) endpoints: u64,
+    /// Endpoints that are attached in the end.
+    pub(super) there: u64,
 }
 
 #[derive(Debug)]
@@ -100,14 +103,24 @@ struct Counts {
     rejected_with_room: u64,
 }
 
-pub(super) fn run(scenario: &Scenario, demand: &Demand, policy: Policy, seed: u64) -> Run {
-    let mut world = World::new(scenario, demand, policy, seed);
+/// Plays a demand from its beginning to its end; on a mesh, if there is one, which then has the last word.
+pub(super) fn run(
+    scenario: &Scenario,
+    demand: &Demand,
+    policy: Policy,
+    seed: u64,
+    mesh: Option<&mut Mesh>,
+) -> Run {
+    let mut world = World::new(scenario, demand, policy, seed, mesh);
     world.plan();
     let end = Timestamp(scenario.duration);
     while let Some((now, event)) = world.queue.pop(end) {
+        world.mesh_until(now);
         world.handle(now, event);
     }
-    Run { figures: world.figures(), trace: world.trace, endpoints: demand.endpoints.len() as u64 }
+    world.mesh_until(end);
+    let there = world.nodes.iter().map(|node| node.load).sum();
+    Run { figures: world.figures(), trace: world.trace, endpoints: demand.endpoints.len() as u64, there }
 }
 
 struct World<'a> {
@@ -129,10 +142,18 @@ struct World<'a> {
     random: Random,
     trace: Trace,
     counts: Counts,
+    /// What tells of attachments and brings reports, in the light profile; without it, reports come by themselves.
+    mesh: Option<&'a mut Mesh>,
 }
 
 impl<'a> World<'a> {
-    fn new(scenario: &'a Scenario, demand: &'a Demand, policy: Policy, seed: u64) -> World<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        demand: &'a Demand,
+        policy: Policy,
+        seed: u64,
+        mesh: Option<&'a mut Mesh>,
+    ) -> World<'a> {
         let node = |plan: &crate::scenario::NodePlan| Node {
             number: plan.number,
             region: plan.region,
@@ -188,6 +209,7 @@ impl<'a> World<'a> {
             random: Random::stream(seed, "policy", 0),
             trace: Trace::default(),
             counts: Counts { loads: spreads.clone(), herds: spreads, ..Counts::default() },
+            mesh,
         }
     }
 
@@ -202,7 +224,8 @@ impl<'a> World<'a> {
         }
         let mut phases = Random::stream(self.seed, "reports", 0);
         let interval_ms = self.scenario.reports.interval.as_millis() as u64;
-        for index in 0..self.nodes.len() {
+        let silent = if self.mesh.is_some() { self.nodes.len() } else { 0 };
+        for index in silent..self.nodes.len() {
             // All are known when the clock starts.
             let report = self.report(index);
             self.hear(index, report, Timestamp::ZERO);
@@ -245,6 +268,25 @@ impl<'a> World<'a> {
                 self.queue.push(now + self.window(), Event::Window);
             }
             Event::Peak => self.look_at_peak(),
+        }
+    }
+
+    /// The mesh goes along, and brokers hear what it brings them.
+    fn mesh_until(&mut self, now: Timestamp) {
+        let Some(mesh) = &mut self.mesh else { return };
+        for HeardLoad { broker, from, at, report } in mesh.run_until(now) {
+            let heard = |known: &&mut Broker| self.nodes[known.node].number == broker;
+            if let Some(broker) = self.brokers.iter_mut().find(heard) {
+                broker.book.heard(from, report, at);
+            }
+        }
+    }
+
+    /// A broker names nodes that its own node's core takes for alive.
+    fn consult_mesh(&mut self, broker: usize) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if let Some(is_there) = mesh.news_of(self.nodes[self.brokers[broker].node].number) {
+            self.nodes.iter_mut().for_each(|node| node.known = is_there(node.number));
         }
     }
 
@@ -305,12 +347,34 @@ impl<'a> World<'a> {
             self.counts.oscillations += 1;
         }
         endpoint.at = Some(node);
+        let (session, index) = self.place_in_session(who);
+        if let Some(mesh) = &mut self.mesh {
+            mesh.attach(self.nodes[node].number, session, index);
+        }
         found
+    }
+
+    /// An endpoint's session, and which of its endpoints it is.
+    fn place_in_session(&self, who: usize) -> (u32, usize) {
+        let session = self.demand.endpoints[who].session;
+        (session, who - self.demand.sessions[session as usize].start)
+    }
+
+    /// An endpoint is no longer where it was attached, if it was.
+    fn detach(&mut self, who: usize) -> bool {
+        let Some(node) = self.endpoints[who].at.take() else { return false };
+        self.nodes[node].load -= 1;
+        let (session, index) = self.place_in_session(who);
+        if let Some(mesh) = &mut self.mesh {
+            mesh.detach(self.nodes[node].number, session, index);
+        }
+        true
     }
 
     fn find(&mut self, who: usize, now: Timestamp) -> Option<usize> {
         let session = self.session(who);
         let broker = self.broker(who)?;
+        self.consult_mesh(broker);
         let named = self.ask(who, broker, &session, now);
         let first = *named.iter().find(|node| self.nodes[**node].alive)?;
         if self.has_room(first) {
@@ -446,11 +510,8 @@ impl<'a> World<'a> {
 
     fn leave(&mut self, who: usize, now: Timestamp) {
         self.trace.event(now.0.as_nanos() as u64, who as u64);
-        let endpoint = &mut self.endpoints[who];
-        endpoint.gone = true;
-        if let Some(node) = endpoint.at.take() {
-            self.nodes[node].load -= 1;
-        }
+        self.endpoints[who].gone = true;
+        self.detach(who);
     }
 
     fn move_on(&mut self, who: usize, now: Timestamp) {
@@ -458,10 +519,7 @@ impl<'a> World<'a> {
             return;
         }
         self.counts.moves += 1;
-        if let Some(still) = self.endpoints[who].at.take() {
-            self.nodes[still].load -= 1;
-            self.counts.collateral += 1;
-        }
+        self.counts.collateral += u64::from(self.detach(who));
         self.attach(who, now);
     }
 
@@ -478,8 +536,11 @@ impl<'a> World<'a> {
             self.kill(index, now);
             if back {
                 // It counts from the start again; brokers hear it at once, as by its link state.
-                (self.nodes[index].alive, self.nodes[index].known, self.nodes[index].reports) =
-                    (true, true, 0);
+                (self.nodes[index].alive, self.nodes[index].reports) = (true, 0);
+                self.nodes[index].known |= self.mesh.is_none();
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.start(*number);
+                }
             }
         }
     }
@@ -491,7 +552,13 @@ impl<'a> World<'a> {
         self.counts.deaths += 1;
         self.nodes[index].alive = false;
         self.nodes[index].load = 0;
-        self.queue.push(now + DETECTION, Event::Missed(index));
+        if let Some(mesh) = &mut self.mesh {
+            mesh.kill(self.nodes[index].number);
+        }
+        // On a mesh, brokers learn it from its cores.
+        if self.mesh.is_none() {
+            self.queue.push(now + DETECTION, Event::Missed(index));
+        }
         for who in 0..self.endpoints.len() {
             if self.endpoints[who].at != Some(index) {
                 continue;
@@ -512,6 +579,9 @@ impl<'a> World<'a> {
     }
 
     fn look(&mut self) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.look();
+        }
         for (group, spread) in self.groups.iter().zip(&mut self.counts.loads) {
             let living = group.iter().map(|at| &self.nodes[*at]).filter(|node| node.alive);
             spread.add(&living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>());

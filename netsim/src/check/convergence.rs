@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use proto_spec::membership::MemberKind;
 use proto_spec::{NodeNumber, SessionId, Timestamp};
 use sealcast_mesh::config::{LINK_HOLD, LSA_GATHER, LSA_INTERVAL, SPF_DELAY, SPF_HOLD, TELL_BACKOFF_MIN};
 
@@ -139,6 +140,11 @@ impl World {
 
     /// Same roster, same link state, same egress sets: what is not so; `None` if all agree.
     pub fn disagreement(&self) -> Option<String> {
+        self.link_state_disagreement().or_else(|| self.egress_disagreement())
+    }
+
+    /// Same roster, same link state: what is not so.
+    pub(crate) fn link_state_disagreement(&self) -> Option<String> {
         for group in self.groups() {
             let own: BTreeMap<NodeNumber, _> = group
                 .iter()
@@ -167,25 +173,39 @@ impl World {
                         ));
                     }
                 }
-                if let Some(fault) = self.egress_fault(*number, &group) {
-                    return Some(fault);
-                }
             }
         }
         None
     }
 
-    fn egress_fault(&self, number: NodeNumber, group: &BTreeSet<NodeNumber>) -> Option<String> {
-        let sessions: BTreeSet<SessionId> =
-            self.hosts[&number].attached.keys().map(|(session, _)| *session).collect();
-        for session in sessions {
-            let others = group.iter().copied().filter(|other| *other != number);
-            let expected: Vec<NodeNumber> = others.filter(|other| self.carries(*other, session)).collect();
-            let view = self.hosts[&number].views.get(&session);
-            let egress = view.map(|view| view.egress.clone()).unwrap_or_default();
-            if egress != expected {
-                let (sends, is) = (told(&egress), told(&expected));
-                return Some(format!("node {number} sends {session:?} to {sends}, not {is}"));
+    /// Whether each node sends its sessions to the nodes of its group that carry them: what is not so.
+    fn egress_disagreement(&self) -> Option<String> {
+        self.groups().iter().find_map(|group| self.egress_fault(group))
+    }
+
+    fn egress_fault(&self, group: &BTreeSet<NodeNumber>) -> Option<String> {
+        let mut carriers: BTreeMap<SessionId, Vec<NodeNumber>> = BTreeMap::new();
+        for number in group {
+            for ((session, _), entry) in &self.hosts[number].attached {
+                let nodes = carriers.entry(*session).or_default();
+                if entry.kind == MemberKind::Active && nodes.last() != Some(number) {
+                    nodes.push(*number);
+                }
+            }
+        }
+        for number in group {
+            let node = self.hosts[number].node.as_ref()?;
+            let mut last = None;
+            for (session, _) in self.hosts[number].attached.keys() {
+                if last.replace(session) == Some(session) {
+                    continue;
+                }
+                let egress = node.session(*session).map(|view| &view.egress[..]).unwrap_or_default();
+                let others = || carriers[session].iter().filter(|other| *other != number);
+                if !others().eq(egress) {
+                    let (sends, is) = (told(egress), told(others()));
+                    return Some(format!("node {number} sends {session:?} to {sends}, not {is}"));
+                }
             }
         }
         None

@@ -22,7 +22,7 @@ impl World {
 
     /// Whether somebody of the session is attached there at all.
     fn has_guest(&self, at: NodeNumber, session: SessionId) -> bool {
-        self.hosts[&at].attached.keys().any(|(of, _)| *of == session)
+        self.hosts[&at].attached_to(session).next().is_some()
     }
 
     /// Frames of a session go to an attachment: it must have shown a ticket for it.

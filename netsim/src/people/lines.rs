@@ -9,6 +9,7 @@ use proto_spec::lsa::DrainState;
 use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId, Timestamp};
 use sealcast_attach::config::WRITE_BATCH_BYTES;
 use sealcast_attach::{Change, Run};
+use sealcast_mesh::SessionView;
 use sha2::{Digest as _, Sha256};
 
 use super::gateway::{Effect, Gateway};
@@ -353,11 +354,10 @@ impl World {
     }
 
     /// The mesh's word about a session reaches the node's endpoints.
-    pub(crate) fn session_seen(&mut self, node: NodeNumber, session: SessionId) {
+    pub(crate) fn session_seen(&mut self, node: NodeNumber, session: SessionId, view: &SessionView) {
         let now = self.now_of(node);
-        let Some(view) = self.hosts[&node].views.get(&session).cloned() else { return };
         if let Some(gateway) = self.people.gateways.get_mut(&node) {
-            gateway.session_seen(now, session, &view);
+            gateway.session_seen(now, session, view);
             self.after_gateway(node);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto_spec::lsa::{DrainState, Roles};
 use proto_spec::membership::MembershipEntry;
 use proto_spec::{AttachSeq, NodeNumber, Now, SenderNumber, SessionId, Timestamp, WallTime};
-use sealcast_mesh::{Alarm, CloseReason, Config, Identity, Input, Node, Output, SessionView, journal};
+use sealcast_mesh::{Alarm, CloseReason, Config, Identity, Input, Node, Output, journal};
 
 use super::network::pair;
 use super::plan::NodeSpec;
@@ -29,8 +29,6 @@ pub struct Host {
     pub boot: u64,
     /// Its wall clock less true time.
     pub wall_offset_ms: i64,
-    /// Where each session is, by the core's word.
-    pub views: BTreeMap<SessionId, SessionView>,
     /// Who is attached here, in truth.
     pub attached: BTreeMap<(SessionId, SenderNumber), MembershipEntry>,
     /// What an operator would have been told.
@@ -64,6 +62,15 @@ pub struct Host {
     /// When the core wants to be woken.
     pub(super) wake: Option<Timestamp>,
     pub(super) load_sequence: u64,
+}
+
+impl Host {
+    /// Who of a session is attached here.
+    pub(crate) fn attached_to(&self, session: SessionId) -> impl Iterator<Item = &MembershipEntry> {
+        let first = SenderNumber::new(1).expect("sender numbers begin at 1");
+        let attached = self.attached.range((session, first)..);
+        attached.take_while(move |((of, _), _)| *of == session).map(|(_, entry)| entry)
+    }
 }
 
 /// Where a node is reached, in the world's own form.
@@ -116,7 +123,6 @@ impl World {
             incarnation: 0,
             boot: 0,
             wall_offset_ms: 0,
-            views: BTreeMap::new(),
             attached: BTreeMap::new(),
             alarms: Vec::new(),
             hints: Vec::new(),
@@ -215,7 +221,6 @@ impl World {
         host.boot += 1;
         host.paused = false;
         host.deferred.clear();
-        host.views.clear();
         host.attached.clear();
         self.changed_at = self.now;
         self.deaths.push((self.now, number));
@@ -257,6 +262,12 @@ impl World {
         let boot = self.hosts[&number].boot;
         self.host_mut(number).wake = Some(self.now);
         self.schedule(Duration::ZERO, Event::Wake { to: number, boot });
+    }
+
+    /// Attachments at a node: its gateway's, or those of flows.
+    pub(crate) fn attachments_at(&self, number: NodeNumber) -> u32 {
+        let gateway = self.people.gateway(number);
+        gateway.map_or(self.hosts[&number].attached.len(), crate::people::Gateway::registered) as u32
     }
 
     /// Whether a node's process runs and does not stand still.

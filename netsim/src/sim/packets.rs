@@ -49,7 +49,7 @@ impl World {
     pub fn send_packet(&mut self, from: NodeNumber, session: SessionId) -> u64 {
         let id = self.next_id();
         self.packets.insert(id, PacketTrace { kept: true, sent_at: self.now, ..PacketTrace::default() });
-        let view = self.hosts[&from].views.get(&session);
+        let view = self.hosts[&from].node.as_ref().and_then(|node| node.session(session));
         let egress = view.map(|view| view.egress.clone()).unwrap_or_default();
         if let Some(egress) = EgressSet::new(egress) {
             self.inject(id, from, TrunkHeader { hop_limit: HOP_LIMIT, ingress: from, egress, session }, None);
@@ -149,7 +149,7 @@ impl World {
 
     /// Whether a node has an active member of a session, in truth.
     pub fn carries(&self, number: NodeNumber, session: SessionId) -> bool {
-        let attached = &self.hosts[&number].attached;
-        attached.iter().any(|((of, _), entry)| *of == session && entry.kind == MemberKind::Active)
+        let mut attached = self.hosts[&number].attached_to(session);
+        attached.any(|entry| entry.kind == MemberKind::Active)
     }
 }

@@ -41,6 +41,8 @@ pub struct Plan {
     pub allowed: Option<BTreeSet<Pair>>,
     /// Whether nodes tell their load.
     pub loads: bool,
+    /// Whether endpoints are flows: no packets of theirs, and nothing is kept for looking at later.
+    pub light: bool,
 }
 
 impl Plan {
@@ -66,6 +68,7 @@ impl Plan {
             links_max: 16,
             allowed: None,
             loads: false,
+            light: false,
         }
     }
 
@@ -104,6 +107,7 @@ impl Plan {
             links_max: scenario.links_max,
             allowed: scenario.links_allowed.clone(),
             loads: true,
+            light: false,
         }
     }
 

@@ -1,27 +1,31 @@
 //! What is going to happen: events by (time, sequence), so that equal times keep the order in which they were planned.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use proto_spec::Timestamp;
 
-/// The queue; a heap, as each event goes in and out once.
+/// The queue; a heap, as each event goes in and out once. The heap moves keys alone: events are much larger, and lie
+/// still meanwhile.
 #[derive(Debug)]
 pub(crate) struct EventQueue<E> {
-    heap: BinaryHeap<Reverse<Entry<E>>>,
+    heap: BinaryHeap<Reverse<Key>>,
+    events: Vec<Option<E>>,
+    free: Vec<u32>,
     sequence: u64,
 }
 
-#[derive(Debug)]
-struct Entry<E> {
+/// When, in which order among equals, and where the event lies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Key {
     at: Timestamp,
     sequence: u64,
-    event: E,
+    slot: u32,
 }
 
 impl<E> Default for EventQueue<E> {
     fn default() -> Self {
-        EventQueue { heap: BinaryHeap::new(), sequence: 0 }
+        EventQueue { heap: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), sequence: 0 }
     }
 }
 
@@ -29,7 +33,12 @@ impl<E> EventQueue<E> {
     /// Plans an event.
     pub(crate) fn push(&mut self, at: Timestamp, event: E) {
         self.sequence += 1;
-        self.heap.push(Reverse(Entry { at, sequence: self.sequence, event }));
+        let slot = self.free.pop().unwrap_or(self.events.len() as u32);
+        match self.events.get_mut(slot as usize) {
+            Some(place) => *place = Some(event),
+            None => self.events.push(Some(event)),
+        }
+        self.heap.push(Reverse(Key { at, sequence: self.sequence, slot }));
     }
 
     /// The next event, if it comes no later than `end`.
@@ -37,7 +46,10 @@ impl<E> EventQueue<E> {
         if self.heap.peek()?.0.at > end {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+        let Reverse(Key { at, slot, .. }) = self.heap.pop()?;
+        self.free.push(slot);
+        let event = self.events[slot as usize].take().expect("a key leads to its event");
+        Some((at, event))
     }
 
     /// Events that wait.
@@ -45,26 +57,6 @@ impl<E> EventQueue<E> {
         self.heap.len()
     }
 }
-
-impl<E> Ord for Entry<E> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<E> Eq for Entry<E> {}
 
 #[cfg(test)]
 mod tests {
@@ -83,5 +75,7 @@ mod tests {
         let order: Vec<char> = std::iter::from_fn(|| queue.pop(at(9))).map(|(_, event)| event).collect();
         assert_eq!(order, ['a', 'b', 'c', 'd']);
         assert_eq!(queue.len(), 0);
+        queue.push(at(1), 'e');
+        assert_eq!((queue.events.len(), queue.pop(at(1))), (4, Some((at(1), 'e'))), "places are used again");
     }
 }

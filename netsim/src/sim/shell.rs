@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use proto_spec::lsa::LsaVersion;
 use proto_spec::mesh::{LoadReport, MeshMessage, Revocations};
 use proto_spec::{NodeNumber, Wire};
@@ -12,7 +13,7 @@ use super::bug::Bug;
 use super::host::number_of;
 use super::network::pair;
 use super::trace::fold;
-use super::world::{Event, World};
+use super::world::{Event, HeardLoad, World};
 
 /// Signing and checking take so long, in microseconds, and not always the same.
 const CRYPTO_US: (u64, u64) = (50, 2_000);
@@ -44,10 +45,7 @@ impl World {
                 let verdict = self.verdict(number, &item);
                 self.answer(number, boot, Input::Verdict { request, verdict });
             }
-            Output::Session { session, view } => {
-                self.host_mut(number).views.insert(session, view);
-                self.session_seen(number, session);
-            }
+            Output::Session { session, view } => self.session_seen(number, session, &view),
             Output::Alarm(alarm) => {
                 let revoked = matches!(alarm, Alarm::Revoked { .. });
                 self.host_mut(number).alarms.push(alarm);
@@ -56,7 +54,9 @@ impl World {
                 }
             }
             Output::PathHint { session, node } => {
-                self.host_mut(number).hints.push((session, node));
+                if !self.plan.light {
+                    self.host_mut(number).hints.push((session, node));
+                }
                 self.path_hint(number, session, node);
             }
             Output::Ready { session, number: sender, attach_seq, complete } => {
@@ -76,6 +76,9 @@ impl World {
             Output::Load { from, report } => {
                 self.host_mut(number).loads.insert(from, report.sequence);
                 self.people.load_reported(self.now, from, report.attachments);
+                if self.plan.light {
+                    self.heard.push(HeardLoad { broker: number, from, at: self.now, report });
+                }
             }
             Output::Revocations(list) => self.put_into_force(number, &list.0),
             Output::BrokerChain(_) => self.host_mut(number).broker_chains += 1,
@@ -117,8 +120,11 @@ impl World {
         self.authority.verify(item, self.now_of(number).wall)
     }
 
-    fn transmit(&mut self, from: NodeNumber, to: NodeNumber, bytes: Vec<u8>) {
+    fn transmit(&mut self, from: NodeNumber, to: NodeNumber, bytes: Bytes) {
         self.messages += 1;
+        if self.plan.light && self.carry_over(from, to, &bytes) {
+            return;
+        }
         if let Some(trunk) = self.trunk_id(from, to) {
             let length = bytes.len();
             self.say(from, to, length, Event::Message { from, to, trunk, bytes });
@@ -126,7 +132,7 @@ impl World {
     }
 
     pub(super) fn report_load(&mut self, at: NodeNumber, boot: u64) {
-        let attachments = self.people.attachments_at(at);
+        let attachments = self.attachments_at(at);
         let host = self.host_mut(at);
         if host.boot != boot || host.node.is_none() {
             return;
@@ -157,7 +163,7 @@ impl World {
             lsa.body.version = LsaVersion { incarnation, sequence: sequence + 1, instance };
             // It says that the victim has no links: nobody may find a way through it.
             lsa.body.links.clear();
-            let bytes = MeshMessage::Lsa(lsa).to_bytes();
+            let bytes = MeshMessage::Lsa(lsa).to_bytes().into();
             let from = self.trunk_peers(neighbor).into_iter().find(|peer| *peer != victim);
             if let Some(from) = from.filter(|from| self.trunks.contains_key(&pair(*from, neighbor))) {
                 self.input(neighbor, Input::Message { from, bytes });

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proto_spec::mesh::MeshMessage;
+use bytes::Bytes;
+use proto_spec::mesh::{LoadReport, MeshMessage};
 use proto_spec::{NodeNumber, SessionId, Timestamp, Wire};
 use sealcast_mesh::{Input, Output, Perform, Verdict, turn};
 
@@ -63,6 +64,8 @@ pub struct World {
     pub trace: Trace,
     /// Messages between nodes so far.
     pub messages: u64,
+    /// Events of the queue that have come so far.
+    pub events: u64,
     /// Whether to tell on stderr what happens.
     pub told: bool,
     /// Processes that ended, with when.
@@ -72,8 +75,19 @@ pub struct World {
     pub(crate) registry_wakes: BTreeSet<(NodeNumber, Timestamp)>,
     pub(super) streams: BTreeMap<NodeNumber, Random>,
     pub(super) bugs: Random,
+    /// Reports that brokers heard, in the light profile: for whoever drives the world.
+    pub(crate) heard: Vec<HeardLoad>,
     queue: EventQueue<Event>,
     last_id: u64,
+}
+
+/// A node's load, as a broker's node hears of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeardLoad {
+    pub(crate) broker: NodeNumber,
+    pub(crate) from: NodeNumber,
+    pub(crate) at: Timestamp,
+    pub(crate) report: LoadReport,
 }
 
 /// What is going to happen.
@@ -84,7 +98,7 @@ pub(crate) enum Event {
     Up { a: NodeNumber, b: NodeNumber, boots: (u64, u64) },
     Down { at: NodeNumber, peer: NodeNumber, trunk: u64, boot: u64 },
     Silent { at: NodeNumber, speaker: NodeNumber, trunk: u64, since: Timestamp },
-    Message { from: NodeNumber, to: NodeNumber, trunk: u64, bytes: Vec<u8> },
+    Message { from: NodeNumber, to: NodeNumber, trunk: u64, bytes: Bytes },
     Rtt { at: NodeNumber, peer: NodeNumber, trunk: u64 },
     Unit { from: NodeNumber, to: NodeNumber, trunk: u64, unit: Unit },
     Stale { victim: NodeNumber },
@@ -133,12 +147,14 @@ impl World {
             random: Random::stream(seed, "driver", 0),
             trace: Trace::default(),
             messages: 0,
+            events: 0,
             told: false,
             deaths: Vec::new(),
             authority: Authority::new(seed),
             registry_wakes: BTreeSet::new(),
             streams: BTreeMap::new(),
             bugs: Random::stream(seed, "bug", 0),
+            heard: Vec::new(),
             queue: EventQueue::default(),
             last_id: 0,
             plan,
@@ -215,6 +231,7 @@ impl World {
     pub fn run_until(&mut self, end: Timestamp) {
         while let Some((at, event)) = self.queue.pop(end) {
             self.now = at;
+            self.events += 1;
             self.event(event);
         }
         self.now = end;

@@ -96,6 +96,7 @@ impl Node {
             withdrawn_since: withdrawn.then_some(now),
         };
         held.held.insert(node, fresh);
+        self.sessions.largest = self.sessions.largest.max(held.held.len());
         if !held.carried() && !held.homes.includes(me) {
             held.idle_since.get_or_insert(now);
         }

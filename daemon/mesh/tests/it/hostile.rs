@@ -40,7 +40,7 @@ fn lsa(world: &World, identity: &Identity, version: LsaVersion) -> Lsa {
 }
 
 fn hand(world: &mut World, from: u16, to: u16, message: &MeshMessage) {
-    world.input(node(to), Input::Message { from: node(from), bytes: message.to_bytes() });
+    world.input(node(to), Input::Message { from: node(from), bytes: message.to_bytes().into() });
 }
 
 fn version(incarnation: u64, sequence: u64, instance: u64) -> LsaVersion {
@@ -124,13 +124,13 @@ fn forgeries_end_the_link() {
 fn malformed_messages_end_the_link() {
     let (mut world, _) = world(103);
     for message in [vec![], vec![0], vec![1], vec![16, 0], vec![4; 70_000]] {
-        world.input(node(2), Input::Message { from: node(77), bytes: message.clone() });
-        world.input(node(2), Input::Message { from: node(3), bytes: message });
+        world.input(node(2), Input::Message { from: node(77), bytes: message.clone().into() });
+        world.input(node(2), Input::Message { from: node(3), bytes: message.into() });
     }
     assert_eq!(world.node(2).counters().messages_unlinked, 5);
     assert_eq!(world.node(2).counters().messages_malformed, 5);
     for _ in 5..LINK_FAULTS_MAX {
-        world.input(node(2), Input::Message { from: node(3), bytes: vec![0xff] });
+        world.input(node(2), Input::Message { from: node(3), bytes: vec![0xff].into() });
     }
     assert_eq!(world.host(2).closed, [(node(3), CloseReason::Misbehaved)]);
     world.run_for(Duration::from_secs(20));
@@ -352,7 +352,7 @@ fn false_memberships_have_no_effect() {
         let message = RoutedMessage::Memberships { acknowledge: false, memberships };
         let routed = Routed { source: node(owner), destination: node(1), hop_limit: 8, message };
         let bytes = MeshMessage::Routed(routed).to_bytes();
-        world.input(node(1), Input::Message { from: node(3), bytes });
+        world.input(node(1), Input::Message { from: node(3), bytes: bytes.into() });
     };
     hand(77, [0; 32]);
     hand(4, [0; 32]);
@@ -420,7 +420,7 @@ fn a_flood_of_messages_is_shed() {
     let (mut world, _) = world(111);
     let request = MeshMessage::Request([0; 32]).to_bytes();
     for _ in 0..20_000 {
-        world.input(node(2), Input::Message { from: node(3), bytes: request.clone() });
+        world.input(node(2), Input::Message { from: node(3), bytes: request.clone().into() });
     }
     assert!(world.node(2).counters().messages_shed > 10_000);
     world.run_for(Duration::from_secs(2));

@@ -56,7 +56,7 @@ fn segments_alternate() {
     let mut journal = Journal::default();
     let mut files = [Vec::new(), Vec::new()];
     let mut begun = 0;
-    let input = sealcast_mesh::Input::Message { from: node(2), bytes: vec![0; 60_000] };
+    let input = sealcast_mesh::Input::Message { from: node(2), bytes: vec![0; 60_000].into() };
     while begun < 3 {
         let write = journal.record(node_1, world.now_of(node(1)), &input);
         if write.truncate {

@@ -16,7 +16,7 @@ use crate::world::{Plan, World, crypto, entry, node, session};
 fn send(world: &mut World, neighbor: u16, source: u16, to: u16, message: RoutedMessage) {
     let routed = Routed { source: node(source), destination: node(to), hop_limit: 8, message };
     let bytes = MeshMessage::Routed(routed).to_bytes();
-    world.input(node(to), Input::Message { from: node(neighbor), bytes });
+    world.input(node(to), Input::Message { from: node(neighbor), bytes: bytes.into() });
 }
 
 fn number(value: u16) -> SenderNumber {
@@ -253,7 +253,7 @@ fn a_restart_outlives_what_is_being_checked() {
     let identity = world.host(2).identity.clone();
     let now = world.now_of(node(1));
     let asks = |core: &mut Node, message: MeshMessage| {
-        core.handle(now, Input::Message { from: node(2), bytes: message.to_bytes() });
+        core.handle(now, Input::Message { from: node(2), bytes: message.to_bytes().into() });
         let mut outputs = std::iter::from_fn(|| core.poll_output());
         let asked = outputs.find_map(|output| match output {
             Output::Verify { request, .. } => Some(request),

@@ -104,7 +104,7 @@ impl Links for Port {
         if self.hub.is_linked(self.node, to)
             && let Some(member) = self.hub.members.lock().unwrap().get(&to)
         {
-            member.tell(Input::Message { from: self.node, bytes: message });
+            member.tell(Input::Message { from: self.node, bytes: message.into() });
         }
     }
 

@@ -218,7 +218,7 @@ impl Conduct<'_> {
     /// Hands a message to the overlay; waits while it has no room, and says whether it had to. What this end says does not
     /// wait with it, so the other end goes on hearing heartbeats; its own messages are held back by the stream's window.
     async fn hand_on(&self, bytes: Vec<u8>) -> Result<bool, End> {
-        let message = Input::Message { from: self.neighbor.number(), bytes };
+        let message = Input::Message { from: self.neighbor.number(), bytes: bytes.into() };
         let message = match self.hub.inputs.try_send(message) {
             Ok(()) => return Ok(false),
             Err(TrySendError::Closed(_)) => return Err(End::Ours(TrunkRefusal::Leaving)),

@@ -23,8 +23,8 @@ async fn a_link_comes_up_and_carries_messages() {
         two.trunks.send(node(1), vec![2; 60_000]);
     }
     for round in 0..100u8 {
-        assert_eq!(two.input().await, Input::Message { from: node(1), bytes: vec![1, round] });
-        assert_eq!(one.input().await, Input::Message { from: node(2), bytes: vec![2; 60_000] });
+        assert_eq!(two.input().await, Input::Message { from: node(1), bytes: vec![1, round].into() });
+        assert_eq!(one.input().await, Input::Message { from: node(2), bytes: vec![2; 60_000].into() });
     }
     let status = one.trunks.status();
     assert_eq!(status.len(), 1);
@@ -58,7 +58,7 @@ async fn a_busy_overlay_costs_nothing() {
     four.expect_down(3).await;
     for round in 0..messages as u32 {
         let bytes = round.to_be_bytes().to_vec();
-        assert_eq!(two.input().await, Input::Message { from: node(1), bytes });
+        assert_eq!(two.input().await, Input::Message { from: node(1), bytes: bytes.into() });
     }
     assert_eq!((one.trunks.status().len(), two.trunks.status().len()), (1, 1));
 }
@@ -211,7 +211,7 @@ async fn a_second_dial_leaves_the_first_trunk_alone() {
     one.dial(None, proxy.address);
     until("it is refused", || one.refused("duplicate") == 1).await;
     one.trunks.send(node(2), vec![5]);
-    assert_eq!(two.input().await, Input::Message { from: node(1), bytes: vec![5] });
+    assert_eq!(two.input().await, Input::Message { from: node(1), bytes: vec![5].into() });
 }
 
 /// \[TRK-12\]: a certificate that was issued later takes the number over; the link goes down and up in this order.
@@ -297,7 +297,7 @@ async fn a_certificate_is_replaced_under_way() {
     two.tls.store(std::sync::Arc::new(mesh_tls(&pki, &renewed, &two.revoked)));
     assert_eq!(presented(two.address).await, renewed.chain[0].to_vec());
     two.trunks.send(node(1), vec![5]);
-    assert_eq!(one.input().await, Input::Message { from: node(2), bytes: vec![5] });
+    assert_eq!(one.input().await, Input::Message { from: node(2), bytes: vec![5].into() });
     one.trunks.close(node(2), CloseReason::Surplus);
     one.expect_down(2).await;
     two.expect_down(1).await;

@@ -443,7 +443,7 @@ impl World {
                     self.down(peer, number, trunk.id, self.latency(number, peer).max(last));
                 }
             }
-            Output::Send { to, bytes } => self.transmit(number, to, bytes),
+            Output::Send { to, bytes } => self.transmit(number, to, bytes.into()),
             Output::Sign { request, message } => {
                 let signature = crypto::sign(&self.hosts[&number].identity.key, &message);
                 let input = Input::Signed { request, signature };
@@ -665,7 +665,7 @@ impl World {
             }
             Event::Message { from, to, trunk, bytes } => {
                 if self.is_trunk(from, to, trunk) || self.closing.contains(&(trunk, from)) {
-                    self.input(to, Input::Message { from, bytes });
+                    self.input(to, Input::Message { from, bytes: bytes.into() });
                 }
             }
             Event::Rtt { at, peer, trunk } => {
