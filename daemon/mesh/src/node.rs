@@ -81,6 +81,8 @@ pub struct Node {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) roster: BTreeSet<NodeNumber>,
     pub(crate) home_candidates: Vec<(NodeNumber, u32)>,
+    /// The nodes of the roster with a broker, this one left out, as many as are told the load.
+    pub(crate) brokers: Vec<NodeNumber>,
 
     pub(crate) sessions: Sessions,
     pub(crate) tombstones: Tombstones,
@@ -135,6 +137,7 @@ impl Node {
             spf_memory: Memory::default(),
             spf_run_at: None,
             home_candidates: Vec::new(),
+            brokers: Vec::new(),
             tombstones: Tombstones::default(),
             drain: Drain::default(),
             clocks: Clocks::default(),

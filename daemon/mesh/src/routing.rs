@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proto_spec::NodeNumber;
-use proto_spec::lsa::DrainState;
+use proto_spec::lsa::{DrainState, Roles};
 
-use crate::config::{SPF_DELAY, SPF_HOLD};
+use crate::config::{LOAD_BROKERS_MAX, SPF_DELAY, SPF_HOLD};
 use crate::forward::Snapshot;
 use crate::home::HomeCandidate;
 use crate::io::Output;
@@ -62,6 +62,10 @@ impl Node {
         let joined: Vec<NodeNumber> = roster.difference(&self.roster).copied().collect();
         let changed = roster != self.roster;
         self.roster = roster;
+        let is_broker = |node: &NodeNumber| {
+            *node != me && self.lsdb.get(*node).is_some_and(|lsa| lsa.body.roles.has(Roles::BROKER))
+        };
+        self.brokers = self.roster.iter().copied().filter(is_broker).take(LOAD_BROKERS_MAX).collect();
         let homes_changed = candidates != self.home_candidates;
         self.home_candidates = candidates;
         if changed {

@@ -11,7 +11,6 @@ use proto_spec::mesh::{
 use proto_spec::{NodeNumber, Wire};
 use serde::{Deserialize, Serialize};
 
-use crate::config::LOAD_BROKERS_MAX;
 use crate::forward::DropReason;
 use crate::io::Output;
 use crate::node::Node;
@@ -107,15 +106,7 @@ impl Node {
     /// Tells every broker within reach how this node is \[MCU-3\]: not flooded.
     pub(crate) fn report_load(&mut self, report: LoadReport) {
         let me = self.identity.node;
-        let brokers: Vec<NodeNumber> = self
-            .roster
-            .iter()
-            .copied()
-            .filter(|node| *node != me)
-            .filter(|node| self.lsdb.get(*node).is_some_and(|lsa| lsa.body.roles.has(Roles::BROKER)))
-            .take(LOAD_BROKERS_MAX)
-            .collect();
-        for broker in brokers {
+        for broker in self.brokers.clone() {
             self.unicast(broker, RoutedMessage::Load(report));
         }
         if self.config.roles.has(Roles::BROKER) {

@@ -22,8 +22,9 @@ use super::world::{Event, World};
 pub const DETECTION: Duration = Duration::from_millis(750);
 /// One-way trips until both ends have proven themselves: TCP, TLS, the second connection.
 const SETUP_WAYS: u32 = 5;
-/// Between two measurements of a round trip.
+/// Between two measurements of a round trip; and in the light profile, where nothing is sent that would change it.
 const RTT_INTERVAL: Duration = Duration::from_secs(3);
+const RTT_INTERVAL_LIGHT: Duration = Duration::from_secs(30);
 
 /// A connection between two nodes; index 0 is the lower number's end, or what it says.
 pub struct Trunk {
@@ -292,7 +293,8 @@ impl World {
             {
                 self.input(at, Input::LinkRtt { peer, rtt_us: (there + back).as_micros() as u32 });
             }
-            self.schedule(RTT_INTERVAL, Event::Rtt { at, peer, trunk });
+            let interval = if self.plan.light { RTT_INTERVAL_LIGHT } else { RTT_INTERVAL };
+            self.schedule(interval, Event::Rtt { at, peer, trunk });
         }
     }
 

@@ -95,7 +95,7 @@ impl Node {
             gone_since: (!in_reach).then_some(now),
             withdrawn_since: withdrawn.then_some(now),
         };
-        held.held.insert(node, fresh);
+        held.held.insert(node, Box::new(fresh));
         self.sessions.largest = self.sessions.largest.max(held.held.len());
         if !held.carried() && !held.homes.includes(me) {
             held.idle_since.get_or_insert(now);
@@ -226,7 +226,7 @@ impl Node {
                 .held
                 .iter()
                 .filter(|(node, _)| self.roster.contains(node))
-                .map(|(_, held)| held)
+                .map(|(_, held)| &**held)
                 .collect();
             let active = live.iter().filter(|held| held.body().has_active());
             let member = |held: &&Held| {
@@ -254,7 +254,8 @@ impl Node {
     /// The roster changed: every egress set may.
     pub(crate) fn publish_sessions(&mut self) {
         let now = self.now.mono;
-        for held in self.sessions.sessions.values_mut().flat_map(|session| session.held.values_mut()) {
+        let sessions = self.sessions.sessions.values_mut();
+        for (_, held) in sessions.flat_map(|session| session.held.iter_mut()) {
             let in_reach = self.roster.contains(&held.membership.0.body.node);
             held.gone_since = if in_reach { None } else { held.gone_since.or(Some(now)) };
         }

@@ -126,7 +126,7 @@ impl Node {
             }
         }
         own.current = Some(Wired(Membership { body, signature }));
-        for told in own.told.values_mut() {
+        for (_, told) in own.told.iter_mut() {
             told.tries = 0;
             told.next_at = now;
         }
@@ -332,6 +332,6 @@ impl Node {
     }
 
     pub(super) fn own_mut(&mut self, session: SessionId) -> Option<&mut Own> {
-        self.sessions.sessions.get_mut(&session)?.own.as_mut()
+        self.sessions.sessions.get_mut(&session)?.own.as_deref_mut()
     }
 }

@@ -124,7 +124,7 @@ impl Node {
                 }
             }
             session.heard.retain(|home, _| after.includes(*home));
-            session.held.values_mut().for_each(|held| held.omitted_since = None);
+            session.held.iter_mut().for_each(|(_, held)| held.omitted_since = None);
             if after.includes(me) {
                 session.idle_since = None;
             } else if !session.carried() {
