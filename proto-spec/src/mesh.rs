@@ -202,6 +202,9 @@ pub enum MeshMessage {
     Routed(Routed),
 }
 
+/// What stands before the message in one that is routed: its type, whence, whither, how many hops are left.
+const ROUTED_HEAD: usize = 6;
+
 impl MeshMessage {
     /// Whose LSA an encoded message carries, found without decoding it: so that one that is known to the last byte need
     /// not be decoded again. `None` for other messages. Says nothing about whether the rest is well-formed.
@@ -210,12 +213,7 @@ impl MeshMessage {
         let is_lsa = reader.u8().ok()? == MeshMessageType::Lsa as u8 && reader.u8().ok()? == LSA_VERSION;
         is_lsa.then(|| NodeNumber::decode(&mut reader).ok()).flatten()
     }
-}
 
-/// What stands before the message in one that is routed: its type, whence, whither, how many hops are left.
-const ROUTED_HEAD: usize = 6;
-
-impl MeshMessage {
     /// Whither an encoded message is routed, and how many hops it has left, found without decoding it; `None` if it is for
     /// the neighbour alone. Says nothing about whether the rest is well-formed.
     pub fn routed_to(message: &[u8]) -> Option<(NodeNumber, u8)> {
@@ -303,6 +301,24 @@ mod tests {
         let mut long = bytes;
         long.resize(MESH_MESSAGE_LENGTH_MAX + 1, 0);
         assert!(matches!(MeshMessage::from_bytes(&long), Err(DecodeError::TooLong { .. })));
+    }
+
+    /// What is read off a message without decoding it is what decoding finds.
+    #[test]
+    fn heads_tell_what_is_inside() {
+        let routed = |hop_limit| {
+            let message = RoutedMessage::Load(LoadReport::default());
+            MeshMessage::Routed(Routed { source: node(1), destination: node(700), hop_limit, message })
+                .to_bytes()
+        };
+        assert_eq!(MeshMessage::routed_to(&routed(9)), Some((node(700), 9)));
+        assert_eq!(MeshMessage::with_hops_left(&routed(9), 8), routed(8));
+        assert_eq!(MeshMessage::lsa_origin(&routed(9)), None);
+        let request = MeshMessage::Request([1; 32]).to_bytes();
+        assert_eq!((MeshMessage::routed_to(&request), MeshMessage::lsa_origin(&request)), (None, None));
+        let head = [MeshMessageType::Lsa as u8, LSA_VERSION, 2, 188];
+        assert_eq!(MeshMessage::lsa_origin(&head), Some(node(700)));
+        assert_eq!(MeshMessage::lsa_origin(&head[..3]), None);
     }
 
     /// \[LSA-8\], \[LSA-9\], \[LSA-10\]: order and limits of digests, chains and lists.

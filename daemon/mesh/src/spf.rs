@@ -499,7 +499,8 @@ mod tests {
                         others.map(link).collect()
                     })
                     .collect();
-                let here = |number: &u16| draw(u64::from(*number) << 16 | step / 20) % 9 > 0 || *number == 0;
+                let here =
+                    |number: &u16| draw((u64::from(*number) << 16) | (step / 20)) % 9 > 0 || *number == 0;
                 let vertices: Vec<Vertex<'_>> = (0..count)
                     .filter(here)
                     .map(|at| Vertex {

@@ -72,7 +72,7 @@ impl Mesh {
     pub(super) fn news_of(&mut self, broker: NodeNumber) -> Option<impl Fn(NodeNumber) -> bool> {
         let core = self.world.hosts[&broker].node.as_ref()?;
         let seen = (broker, core.snapshot().version());
-        (self.roster_of.replace(seen) != Some(seen)).then(|| |number| core.roster().contains(&number))
+        (self.roster_of.replace(seen) != Some(seen)).then_some(|number| core.roster().contains(&number))
     }
 
     /// An endpoint is attached, as the `index`th of a session.

@@ -82,6 +82,33 @@ fn random_numbers_are_common() {
     assert!(compared.endpoints > 500);
 }
 
+/// The light profile: the same arrivals on the mesh's own cores. Equal seeds give equal traces, what it counts is what
+/// came, and in the end every node sends each session where it is, and nowhere else.
+#[test]
+fn arrivals_play_on_the_cores() {
+    let scenario = scenario(POISSON, 500);
+    let light = |seed| {
+        let mut stages = Vec::new();
+        let options = crate::play::Options { seed, ..Default::default() };
+        let (report, size) = play(&scenario, options, |stage| stages.push(stage)).unwrap();
+        assert_eq!(stages, [Stage::Formed, Stage::Played]);
+        (report, size)
+    };
+    let (report, size) = light(3);
+    assert_eq!((&report.violations[..], report.verdict), (&[][..], Verdict::Held));
+    let arrivals = scenario.arrivals.as_ref().unwrap();
+    assert_eq!(size.endpoints.0, Demand::draw(arrivals, scenario.duration, 3).endpoints.len() as u64);
+    assert!(size.endpoints.1 > 50 && size.events.1 > size.events.0, "{size:?}");
+    let (again, other) = (light(3).0, light(4).0);
+    assert_eq!(report, again);
+    assert_ne!(report.trace, other.trace);
+    let converge = report.figures.iter().find(|figure| figure.name == "converge_ms").unwrap();
+    assert!(
+        converge.value.is_some_and(|ms| ms > 0),
+        "a node died, and the others agreed on it: {converge:?}"
+    );
+}
+
 /// Sessions come at the rate that is asked for, and last as long.
 #[test]
 fn demand_is_as_the_scenario_says() {

@@ -111,7 +111,6 @@ load_over_mean_percent = 150
         assert!(output.stdout.is_empty() && !output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(refused(&["run", "stale-load"]).contains("netsim compare stale-load"));
     assert!(refused(&["compare", "three-nodes"]).contains("netsim run three-nodes"));
     assert!(refused(&["compare", "stale-load", "--policies", "best"]).contains("two-choice"));
 }

@@ -149,6 +149,25 @@ fn routes_are_not_computed_too_often() {
     assert!(runs <= 21, "{runs} computations in five seconds");
 }
 
+/// [LSA-5], [SPF-3]: link state that is only made anew is passed on and moves nothing: no routes are computed for it.
+#[test]
+fn renewed_link_state_moves_nothing() {
+    let mut world = World::started(Plan::new(8, 6));
+    world.run_for(Duration::from_secs(100));
+    let sum = |world: &World, count: fn(&sealcast_mesh::Counters) -> u64| -> u64 {
+        world.numbers().iter().map(|number| count(world.node(number.value()).counters())).sum()
+    };
+    let (made, accepted) = (sum(&world, |all| all.lsas_made), sum(&world, |all| all.lsas_accepted));
+    let runs = sum(&world, |all| all.spf_runs);
+    world.run_for(Duration::from_secs(600));
+    let made = sum(&world, |all| all.lsas_made) - made;
+    assert!(made >= 6, "{made}: each node makes its own anew within ten minutes");
+    assert!(sum(&world, |all| all.lsas_accepted) - accepted >= 5 * made, "all hear of it");
+    // A round trip that drifts is news; those of this seed do so for few.
+    let runs = sum(&world, |all| all.spf_runs) - runs;
+    assert!(runs <= 6 * (made - 6), "{runs} computations for {made} LSAs");
+}
+
 /// Equal seeds, equal traces; other seeds, other traces.
 #[test]
 fn runs_repeat() {
