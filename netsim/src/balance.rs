@@ -25,7 +25,7 @@ pub use measure::{FIGURES, Figure};
 pub use policy::Policy;
 pub use summary::{Estimate, Summary};
 
-use crate::play::{VERSION, Verdict, profile};
+use crate::play::{COMMIT, LIGHT, VERSION, Verdict, profile};
 use crate::scenario::{Arrivals, Scenario};
 use demand::Demand;
 use world::{Run, run};
@@ -57,8 +57,12 @@ pub struct Comparison {
     pub seeds: u64,
     /// This program's version.
     pub version: &'static str,
+    /// The commit that it was built from.
+    pub commit: &'static str,
     /// `debug` or `release`.
     pub profile: &'static str,
+    /// How much of the product is real.
+    pub simulation: &'static str,
     /// Endpoints that arrived, all seeds together.
     pub endpoints: u64,
     /// A policy each, as asked for.
@@ -115,7 +119,9 @@ pub fn compare(scenario: &Scenario, options: &Options, mut done: impl FnMut()) -
         seed: options.seed,
         seeds: options.seeds,
         version: VERSION,
+        commit: COMMIT,
         profile: profile(),
+        simulation: LIGHT,
         endpoints,
         rows,
         violations,

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{EXIT_USAGE, code, print, sentence, watched, write};
 use crate::balance::{Comparison, Estimate, FIGURES, Options, Policy, SEEDS_MAX, compare};
+use crate::play::program;
 use crate::scenario::Scenario;
 
 /// Runs at once that may be asked for.
@@ -92,9 +93,10 @@ impl Compare {
 }
 
 fn show(comparison: &Comparison) {
-    let Comparison { name, seed, seeds, version, profile, endpoints, rows, .. } = comparison;
+    let Comparison { name, seed, seeds, simulation, endpoints, rows, .. } = comparison;
+    let program = program(simulation);
     print(&format!(
-        "{name}: {seeds} seeds from {seed}, netsim {version} {profile}, {endpoints} endpoints; means with 95 % intervals"
+        "{name}: {seeds} seeds from {seed}, {program}, {endpoints} endpoints; means with 95 % intervals"
     ));
     let mut table = vec![std::iter::once("policy").chain(FIGURES).map(str::to_owned).collect::<Vec<_>>()];
     for row in rows {

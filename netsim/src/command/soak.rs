@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, print, watched};
-use crate::play::{VERSION, Verdict, profile};
+use crate::play::{LIGHT, Verdict, program};
 use crate::soak::{Ending, attempt};
 
 /// Threads that may be asked for.
@@ -144,9 +144,9 @@ impl Sum {
         let Sum { seeds, events, simulated_ms, crashes, correctness, liveness } = self;
         let hours = simulated_ms / 3_600_000;
         print(&format!(
-            "soak: {seeds} seeds, netsim {VERSION} {}, {events} events over {hours} simulated hours; crashes \
-             {crashes}, correctness {correctness}, liveness {liveness}",
-            profile()
+            "soak: {seeds} seeds, {}, {events} events over {hours} simulated hours; crashes {crashes}, correctness \
+             {correctness}, liveness {liveness}",
+            program(LIGHT)
         ));
         match () {
             () if *crashes > 0 => EXIT_CRASH,

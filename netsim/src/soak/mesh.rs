@@ -7,7 +7,7 @@ use proto_spec::{AttachSeq, NodeNumber, SenderNumber, SessionId};
 use sealcast_mesh::Input;
 
 use crate::check::{Property, Violation};
-use crate::play::{Report, VERSION, Verdict, profile};
+use crate::play::{COMMIT, LIGHT, Report, VERSION, Verdict, profile};
 use crate::sim::{Bug, Plan, Random, World, node};
 
 /// Sessions of a world.
@@ -29,7 +29,9 @@ pub(super) fn run(seed: u64, bug: Option<Bug>, told: bool) -> Report {
         name: "soak".to_owned(),
         seed,
         version: VERSION,
+        commit: COMMIT,
         profile: profile(),
+        simulation: LIGHT,
         trace: format!("{:016x}", world.trace.hash()),
         events: world.trace.events(),
         simulated_ms: world.now.0.as_millis() as u64,
