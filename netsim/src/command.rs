@@ -161,7 +161,7 @@ const fn sentence(verdict: Verdict) -> &'static str {
 }
 
 fn replay(seed: u64, told: bool, bug: Option<Bug>) -> u8 {
-    match crate::soak::attempt(seed, bug, told) {
+    match crate::soak::attempt(Options { seed, bug, told }) {
         Ending::Reported(report) => {
             show(&report);
             code(report.verdict)

@@ -18,5 +18,6 @@ pub mod lab;
 pub mod people;
 pub mod play;
 pub mod scenario;
+pub mod shrink;
 pub mod sim;
 pub mod soak;

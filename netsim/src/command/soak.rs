@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, print, watched};
-use crate::play::{LIGHT, Verdict, program};
+use crate::play::{LIGHT, Options, Verdict, program};
 use crate::soak::{Ending, attempt};
 
 /// Threads that may be asked for.
@@ -72,7 +72,7 @@ impl Soak {
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end || told.send((seed, attempt(seed, None, false))).is_err() {
+                        if seed >= end || told.send((seed, attempt(Options { seed, ..Options::default() }))).is_err() {
                             break;
                         }
                     }
