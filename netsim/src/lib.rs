@@ -14,6 +14,7 @@
 pub mod balance;
 pub mod check;
 pub mod command;
+pub mod import;
 pub mod journal;
 pub mod lab;
 pub mod people;
