@@ -12,6 +12,7 @@
 mod demand;
 mod flow;
 mod measure;
+mod pin;
 mod policy;
 mod summary;
 mod world;
@@ -22,6 +23,7 @@ use std::sync::mpsc;
 use serde::Serialize;
 
 pub use measure::{FIGURES, Figure};
+pub use pin::{pinned, spread};
 pub use policy::Policy;
 pub use summary::{Estimate, Summary};
 
