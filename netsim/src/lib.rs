@@ -17,6 +17,7 @@ pub mod command;
 pub mod import;
 pub mod journal;
 pub mod lab;
+pub mod memory;
 pub mod people;
 pub mod play;
 pub mod scenario;
