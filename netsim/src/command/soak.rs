@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, print, watched};
+use super::output::Output;
+use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, fits, print, watched};
+use crate::memory;
 use crate::play::{LIGHT, Options, Verdict, program};
 use crate::soak::{Ending, attempt};
 
@@ -48,6 +50,12 @@ impl Soak {
             eprintln!("netsim: --jobs: give 1 to {JOBS_MAX}");
             return EXIT_USAGE;
         }
+        if let Err(code) = fits(memory::of_seeds(self.jobs as u64)) {
+            return code;
+        }
+        if let Some(Err(code)) = self.keep.as_deref().map(Output::open) {
+            return code;
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "the time that a person asked for, not a simulated one"
@@ -72,7 +80,9 @@ impl Soak {
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end || told.send((seed, attempt(Options { seed, ..Options::default() }))).is_err() {
+                        if seed >= end
+                            || told.send((seed, attempt(Options { seed, ..Options::default() }))).is_err()
+                        {
                             break;
                         }
                     }
