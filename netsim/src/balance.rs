@@ -15,6 +15,7 @@ mod flow;
 mod light;
 mod measure;
 mod mesh;
+mod pin;
 mod policy;
 mod summary;
 mod world;
@@ -26,10 +27,11 @@ use serde::Serialize;
 
 pub use light::{Size, Stage, play};
 pub use measure::{FIGURES, Figure};
+pub use pin::{pinned, spread};
 pub use policy::Policy;
 pub use summary::{Estimate, Summary};
 
-use crate::play::{VERSION, Verdict, profile};
+use crate::play::{COMMIT, LIGHT, VERSION, Verdict, profile};
 use crate::scenario::{Arrivals, Scenario};
 use demand::Demand;
 use world::{Run, run};
@@ -61,8 +63,12 @@ pub struct Comparison {
     pub seeds: u64,
     /// This program's version.
     pub version: &'static str,
+    /// The commit that it was built from.
+    pub commit: &'static str,
     /// `debug` or `release`.
     pub profile: &'static str,
+    /// How much of the product is real.
+    pub simulation: &'static str,
     /// Endpoints that arrived, all seeds together.
     pub endpoints: u64,
     /// A policy each, as asked for.
@@ -119,7 +125,9 @@ pub fn compare(scenario: &Scenario, options: &Options, mut done: impl FnMut()) -
         seed: options.seed,
         seeds: options.seeds,
         version: VERSION,
+        commit: COMMIT,
         profile: profile(),
+        simulation: LIGHT,
         endpoints,
         rows,
         violations,

@@ -4,20 +4,26 @@
 //! something good did not happen in time.
 
 mod compare;
+mod import;
+mod output;
+mod policies;
+mod replay;
+mod shrink;
 mod soak;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::balance;
+use crate::memory;
 use crate::play::{Options, Report, Verdict, play};
 use crate::scenario::{SHIPPED, Scenario};
 use crate::sim::Bug;
-use crate::soak::Ending;
+use output::Output;
 
 /// The line or the scenario makes no sense.
 const EXIT_USAGE: u8 = 1;
@@ -48,6 +54,9 @@ enum Command {
         /// Write the report there as JSON as well; `-` for stdout instead of the table.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Place the endpoints that have no node of their own by each of these: `all`, or names with commas between.
+        #[arg(long, value_name = "NAMES", value_parser = compare::policies)]
+        policy: Option<compare::Policies>,
         /// Tell on stderr what happens.
         #[arg(long)]
         trace: bool,
@@ -59,17 +68,12 @@ enum Command {
     Compare(compare::Compare),
     /// Run random worlds, one for each seed, until the seeds or the time are over.
     Soak(soak::Soak),
-    /// Run one seed of a soak again.
-    Replay {
-        /// The seed.
-        seed: u64,
-        /// Tell on stderr what happens.
-        #[arg(long)]
-        trace: bool,
-        /// Plant a bug in the simulated shell.
-        #[arg(long, value_name = "NAME", value_parser = bug)]
-        bug: Option<Bug>,
-    },
+    /// Run one seed of a soak again, the course of a mesh, or a relayd's journal.
+    Replay(replay::Replay),
+    /// Make what a failing seed stands for smaller, as long as it fails the same way.
+    Shrink(shrink::Shrink),
+    /// Make a scenario of what `relayctl mesh export` wrote.
+    Import(import::Import),
     /// Play a scenario with real programs.
     Lab(crate::lab::Arguments),
     /// Name the scenarios that ship.
@@ -87,10 +91,14 @@ impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
+            Command::Run { scenario, seed, json, policy, trace: told, bug } => {
+                run(&scenario, Options { seed, bug, told }, json, policy)
+            }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
-            Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
+            Command::Replay(replay) => replay.run(),
+            Command::Shrink(shrink) => shrink.run(),
+            Command::Import(import) => import.run(),
             Command::Lab(arguments) => return crate::lab::run(&arguments),
             Command::List => list(),
         };
@@ -103,7 +111,7 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug>) -> u8 {
+fn run(name: &str, options: Options, json: Option<PathBuf>, policy: Option<compare::Policies>) -> u8 {
     let scenario = match Scenario::load(name) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -112,18 +120,34 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
         }
     };
     let nodes = scenario.nodes.len();
-    let options = Options { seed, bug, told };
-    let report = if scenario.arrivals.is_some() {
+    let comes_and_goes = scenario.arrivals.is_some();
+    let needed = if comes_and_goes { memory::of_flows(&scenario) } else { memory::of_scenario(&scenario) };
+    if let Err(code) = fits(needed) {
+        return code;
+    }
+    let mut output = match json.as_deref().map(Output::open).transpose() {
+        Ok(output) => output,
+        Err(code) => return code,
+    };
+    let report = if comes_and_goes {
+        if policy.is_some() {
+            eprintln!(
+                "netsim: {name} has endpoints that come and go: compare policies with `netsim compare {name}`"
+            );
+            return EXIT_USAGE;
+        }
         eprintln!("{}: {nodes} nodes, endpoints that come and go: {}", scenario.name, scenario.about);
-        balance::play(&scenario, options, |_| ())
-            .map(|(report, _)| report)
-            .expect("a scenario with arrivals has arrivals")
+        let played = balance::play(&scenario, options, |_| ());
+        played.map(|(report, _)| report).expect("a scenario with arrivals has arrivals")
     } else {
         let endpoints = scenario.endpoints();
         eprintln!("{}: {nodes} nodes, {endpoints} endpoints: {}", scenario.name, scenario.about);
+        if let Some(compare::Policies(policies)) = policy {
+            return policies::run(&scenario, options, &policies, output.as_mut());
+        }
         play(&scenario, options)
     };
-    match write(json.as_deref(), &report) {
+    match write(output.as_mut(), &report) {
         Ok(true) => {}
         Ok(false) => show(&report),
         Err(code) => return code,
@@ -131,18 +155,21 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
     code(report.verdict)
 }
 
-/// Writes a report as JSON if that is wanted; whether it went to stdout, in place of a table.
-fn write(json: Option<&Path>, report: &impl Serialize) -> Result<bool, u8> {
-    let Some(path) = json else { return Ok(false) };
-    let text = serde_json::to_string_pretty(report).expect("plain data of our own always serialises");
-    if path.as_os_str() == "-" {
-        print(&text);
-        return Ok(true);
-    }
-    std::fs::write(path, text + "\n").map(|()| false).map_err(|error| {
-        eprintln!("netsim: {}: {error}", path.display());
-        EXIT_USAGE
+/// Whether there is memory for a run; what it needs is told before it starts.
+fn fits(needed: memory::Bytes) -> Result<(), u8> {
+    eprintln!("needs about {needed} of memory");
+    memory::refusal(needed, memory::available()).map_or(Ok(()), |sentence| {
+        eprintln!("netsim: {sentence}");
+        Err(EXIT_USAGE)
     })
+}
+
+/// Writes a report as JSON if that is wanted; whether it went to stdout, in place of a table.
+fn write(output: Option<&mut Output>, report: &impl Serialize) -> Result<bool, u8> {
+    let Some(output) = output else { return Ok(false) };
+    let text = serde_json::to_string_pretty(report).expect("plain data of our own always serialises");
+    output.write(&(text + "\n"))?;
+    Ok(output.is_stdout())
 }
 
 fn show(report: &Report) {
@@ -163,19 +190,6 @@ const fn sentence(verdict: Verdict) -> &'static str {
         Verdict::Held => "all held",
         Verdict::Liveness => "something good did not happen in time",
         Verdict::Correctness => "something happened that must not",
-    }
-}
-
-fn replay(seed: u64, told: bool, bug: Option<Bug>) -> u8 {
-    match crate::soak::attempt(seed, bug, told) {
-        Ending::Reported(report) => {
-            show(&report);
-            code(report.verdict)
-        }
-        Ending::Crashed(what) => {
-            print(&format!("crash: {what}"));
-            EXIT_CRASH
-        }
     }
 }
 

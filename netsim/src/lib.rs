@@ -14,9 +14,13 @@
 pub mod balance;
 pub mod check;
 pub mod command;
+pub mod import;
+pub mod journal;
 pub mod lab;
+pub mod memory;
 pub mod people;
 pub mod play;
 pub mod scenario;
+pub mod shrink;
 pub mod sim;
 pub mod soak;

@@ -46,8 +46,12 @@ pub struct Report {
     pub seed: u64,
     /// This program's version.
     pub version: &'static str,
+    /// The commit that it was built from, with a `+` if its sources were changed; `unknown` outside a repository.
+    pub commit: &'static str,
     /// `debug` or `release`.
     pub profile: &'static str,
+    /// How much of the product is real: [`LIGHT`].
+    pub simulation: &'static str,
     /// The fold of everything that happened, in hexadecimal.
     pub trace: String,
     /// Events that were folded.
@@ -103,11 +107,22 @@ pub const fn profile() -> &'static str {
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The commit that this program was built from.
+pub const COMMIT: &str = env!("NETSIM_COMMIT");
+
+/// A simulation in which endpoints seal nothing, and signatures are an authority's codes.
+pub const LIGHT: &str = "light";
+
+/// Who speaks, in what a run prints: version, commit, both profiles.
+pub fn program(simulation: &str) -> String {
+    format!("netsim {VERSION} commit {COMMIT} {} {simulation}", profile())
+}
+
 impl Report {
-    /// One line: seed, version, profile, trace.
+    /// One line: seed, version, commit, profiles, trace.
     pub fn line(&self) -> String {
-        let Report { name, seed, version, profile, trace, events, .. } = self;
-        format!("{name}: seed {seed}, netsim {version} {profile}, trace {trace} over {events} events")
+        let Report { name, seed, simulation, trace, events, .. } = self;
+        format!("{name}: seed {seed}, {}, trace {trace} over {events} events", program(simulation))
     }
 }
 
@@ -431,7 +446,9 @@ impl<'a> Player<'a> {
             name: self.scenario.name.clone(),
             seed: self.world.plan.seed,
             version: VERSION,
+            commit: COMMIT,
             profile: profile(),
+            simulation: LIGHT,
             trace: format!("{:016x}", self.world.trace.hash()),
             events: self.world.trace.events(),
             simulated_ms: self.world.now.0.as_millis() as u64,

@@ -1,11 +1,12 @@
 //! Scenarios: a mesh, its sessions, what they do, what goes wrong, and what must hold: one file for simulator and lab.
 //!
-//! Owns the meaning of the file; `file` is its text form, `read` refuses nonsense. It speaks of the system alone: never
+//! Owns the meaning of the file; `file` is its text form, `read` refuses nonsense, `write` is the way back. It speaks of the system alone: never
 //! of how a simulator or a lab brings something about. docs/SCENARIOS.md is its manual.
 
 mod arrivals;
 mod file;
 mod read;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -409,4 +410,9 @@ impl Scenario {
         }
         domains
     }
+}
+
+/// The name of one of many alike, counted from 1.
+fn numbered(name: &str, index: usize, count: usize) -> String {
+    if count == 1 { name.to_owned() } else { format!("{name}-{index}") }
 }

@@ -244,6 +244,11 @@ impl Node {
         self.sessions.view(session)
     }
 
+    /// The sessions that it knows of, ascending.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.ids()
+    }
+
     /// What this node says of a session that it carries.
     pub fn own_membership(&self, session: SessionId) -> Option<&Membership> {
         self.sessions.own(session)

@@ -130,6 +130,10 @@ impl Sessions {
         self.sessions.values().all(|session| session.own.as_deref().is_none_or(told))
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
     pub(crate) fn view(&self, session: SessionId) -> Option<&SessionView> {
         self.sessions.get(&session)?.published.as_ref()
     }

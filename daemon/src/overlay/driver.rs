@@ -217,6 +217,9 @@ impl Driver {
             self.view_is_old |= !matches!(input, Input::Tick | Input::Load(_));
             self.node.handle(now, input);
             while let Some(output) = self.node.poll_output() {
+                if let Some(journal) = &mut self.journal {
+                    journal.put_out(&output);
+                }
                 self.view_is_old = true;
                 inputs.extend(self.perform(links, output));
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proto_spec::Now;
 use sealcast_mesh::journal::{Journal, JournalWrite};
-use sealcast_mesh::{Input, Node};
+use sealcast_mesh::{Input, Node, Output};
 
 /// The two segments.
 const FILES: [&str; 2] = ["journal-0", "journal-1"];
@@ -36,6 +36,11 @@ impl JournalFiles {
             open => &mut open.insert((segment, create(&self.folder, segment)?)).1,
         };
         file.write_all(&bytes)
+    }
+
+    /// Notes what came of it, for the record that follows.
+    pub(super) fn put_out(&mut self, output: &Output) {
+        self.journal.put_out(output);
     }
 }
 

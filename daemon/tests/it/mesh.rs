@@ -240,8 +240,19 @@ async fn a_session_outlives_a_killed_and_a_drained_node() {
 
     // What the overlay was told lies in the state folder, to be replayed.
     let journal = std::fs::read(three.mesh.path("state-1").join("journal-0")).unwrap();
-    let (_, inputs) = sealcast_mesh::journal::read(&journal).unwrap();
-    assert!(!inputs.is_empty());
+    let sealcast_mesh::journal::Segment { mut node, turns, .. } =
+        sealcast_mesh::journal::read(&journal).unwrap();
+    assert!(turns.len() > 10, "{} turns", turns.len());
+    // Replayed, each turn puts out what it put out then.
+    let mut fold = sealcast_mesh::journal::Fold::default();
+    for (index, recorded) in turns.into_iter().enumerate() {
+        node.handle(recorded.now, recorded.input);
+        while let Some(output) = node.poll_output() {
+            fold.output(&output);
+        }
+        let put_out = fold.take();
+        assert!(recorded.outputs.is_none_or(|then| then == put_out), "turn {index} puts out something else");
+    }
 }
 
 /// Looks again and again until something holds.

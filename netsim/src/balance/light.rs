@@ -8,7 +8,7 @@ use super::mesh::Mesh;
 use super::policy::Policy;
 use super::world::run;
 use crate::check::{Property, Violation};
-use crate::play::{Figure, Options, Report, VERSION, Verdict, profile};
+use crate::play::{COMMIT, Figure, LIGHT, Options, Report, VERSION, Verdict, profile};
 use crate::scenario::Scenario;
 
 /// What a run of the light profile took and came to, beside its report.
@@ -83,7 +83,9 @@ pub fn play(scenario: &Scenario, options: Options, mut reached: impl FnMut(Stage
         name: scenario.name.clone(),
         seed: options.seed,
         version: VERSION,
+        commit: COMMIT,
         profile: profile(),
+        simulation: LIGHT,
         trace: format!("{:016x}", trace.hash()),
         events: trace.events(),
         simulated_ms: mesh.now().0.as_millis() as u64,

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EXIT_USAGE, code, print, sentence, watched, write};
+use super::output::Output;
+use super::{EXIT_USAGE, code, fits, print, sentence, watched, write};
 use crate::balance::{Comparison, Estimate, FIGURES, Options, Policy, SEEDS_MAX, compare};
+use crate::memory;
+use crate::play::program;
 use crate::scenario::Scenario;
 
 /// Runs at once that may be asked for.
@@ -34,9 +37,9 @@ pub(super) struct Compare {
 }
 
 #[derive(Clone, Debug)]
-struct Policies(Vec<Policy>);
+pub(super) struct Policies(pub(super) Vec<Policy>);
 
-fn policies(text: &str) -> Result<Policies, String> {
+pub(super) fn policies(text: &str) -> Result<Policies, String> {
     if text == "all" {
         return Ok(Policies(Policy::ALL.to_vec()));
     }
@@ -64,6 +67,13 @@ impl Compare {
             }
         };
         eprintln!("{}: {} nodes: {}", scenario.name, scenario.nodes.len(), scenario.about);
+        if let Err(code) = fits(memory::of_arrivals(&scenario, self.jobs.into())) {
+            return code;
+        }
+        let mut output = match self.json.as_deref().map(Output::open).transpose() {
+            Ok(output) => output,
+            Err(code) => return code,
+        };
         let runs = self.seeds * self.policies.0.len() as u64;
         let bar = watched().then(|| indicatif::ProgressBar::new(runs));
         let done = || {
@@ -82,7 +92,7 @@ impl Compare {
             eprintln!("netsim: {name} has no [arrivals]: play it with `netsim run {name}`");
             return EXIT_USAGE;
         };
-        match write(self.json.as_deref(), &comparison) {
+        match write(output.as_mut(), &comparison) {
             Ok(true) => {}
             Ok(false) => show(&comparison),
             Err(code) => return code,
@@ -92,9 +102,10 @@ impl Compare {
 }
 
 fn show(comparison: &Comparison) {
-    let Comparison { name, seed, seeds, version, profile, endpoints, rows, .. } = comparison;
+    let Comparison { name, seed, seeds, simulation, endpoints, rows, .. } = comparison;
+    let program = program(simulation);
     print(&format!(
-        "{name}: {seeds} seeds from {seed}, netsim {version} {profile}, {endpoints} endpoints; means with 95 % intervals"
+        "{name}: {seeds} seeds from {seed}, {program}, {endpoints} endpoints; means with 95 % intervals"
     ));
     let mut table = vec![std::iter::once("policy").chain(FIGURES).map(str::to_owned).collect::<Vec<_>>()];
     for row in rows {

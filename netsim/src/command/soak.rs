@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, print, watched};
-use crate::play::{VERSION, Verdict, profile};
+use super::output::Output;
+use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, fits, print, watched};
+use crate::memory;
+use crate::play::{LIGHT, Options, Verdict, program};
 use crate::soak::{Ending, attempt};
 
 /// Threads that may be asked for.
@@ -48,6 +50,12 @@ impl Soak {
             eprintln!("netsim: --jobs: give 1 to {JOBS_MAX}");
             return EXIT_USAGE;
         }
+        if let Err(code) = fits(memory::of_seeds(self.jobs as u64)) {
+            return code;
+        }
+        if let Some(Err(code)) = self.keep.as_deref().map(Output::open) {
+            return code;
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "the time that a person asked for, not a simulated one"
@@ -72,7 +80,9 @@ impl Soak {
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end || told.send((seed, attempt(seed, None, false))).is_err() {
+                        if seed >= end
+                            || told.send((seed, attempt(Options { seed, ..Options::default() }))).is_err()
+                        {
                             break;
                         }
                     }
@@ -144,9 +154,9 @@ impl Sum {
         let Sum { seeds, events, simulated_ms, crashes, correctness, liveness } = self;
         let hours = simulated_ms / 3_600_000;
         print(&format!(
-            "soak: {seeds} seeds, netsim {VERSION} {}, {events} events over {hours} simulated hours; crashes \
-             {crashes}, correctness {correctness}, liveness {liveness}",
-            profile()
+            "soak: {seeds} seeds, {}, {events} events over {hours} simulated hours; crashes {crashes}, correctness \
+             {correctness}, liveness {liveness}",
+            program(LIGHT)
         ));
         match () {
             () if *crashes > 0 => EXIT_CRASH,

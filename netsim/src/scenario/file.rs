@@ -1,38 +1,39 @@
-//! The text form: every key of a scenario file, as serde reads it. Says nothing of what makes sense.
+//! The text form: every key of a scenario file, as serde reads and writes it. Says nothing of what makes sense.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 /// A table of an array, with its place.
 pub(super) type Tables<T> = Vec<Spanned<T>>;
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) name: String,
     pub(super) about: String,
-    pub(super) duration_s: u64,
+    pub(super) duration_s: Option<u64>,
+    pub(super) duration_ms: Option<u64>,
     pub(super) regions: Spanned<Regions>,
     #[serde(default)]
     pub(super) mesh: Option<Spanned<Mesh>>,
     pub(super) node: Tables<Node>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) session: Tables<Session>,
     #[serde(default)]
     pub(super) arrivals: Option<Spanned<Arrivals>>,
     #[serde(default)]
     pub(super) reports: Option<Spanned<Reports>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) workload: Tables<Workload>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) fault: Tables<Fault>,
     #[serde(default)]
     pub(super) checks: Checks,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Regions {
     pub(super) names: Vec<String>,
@@ -41,14 +42,14 @@ pub(super) struct Regions {
     pub(super) jitter_percent: u64,
 }
 
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, Serialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mesh {
     pub(super) links_max: Option<usize>,
     pub(super) links_allowed: Option<Vec<[u16; 2]>>,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Node {
     pub(super) number: u16,
@@ -60,7 +61,7 @@ pub(super) struct Node {
     pub(super) broker: bool,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Session {
     pub(super) name: String,
@@ -68,7 +69,7 @@ pub(super) struct Session {
     pub(super) endpoint: Tables<Endpoint>,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Endpoint {
     pub(super) name: String,
@@ -82,7 +83,7 @@ pub(super) struct Endpoint {
     pub(super) downstream_kib_s: Option<u64>,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Workload {
     pub(super) kind: String,
@@ -96,7 +97,7 @@ pub(super) struct Workload {
     pub(super) stop_ms: Option<u64>,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     pub(super) at_ms: u64,
@@ -118,7 +119,7 @@ pub(super) struct Fault {
     pub(super) downstream_kib_s: Option<u64>,
 }
 
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, Serialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Checks {
     pub(super) lost: u64,
@@ -136,7 +137,7 @@ pub(super) struct Checks {
     pub(super) rejects_ppm: Option<u64>,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Arrivals {
     pub(super) kind: String,
@@ -160,7 +161,7 @@ pub(super) struct Arrivals {
     pub(super) low_percent: Option<u64>,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Serialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reports {
     pub(super) interval_ms: Option<u64>,

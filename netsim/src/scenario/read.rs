@@ -14,6 +14,7 @@ use super::file::{self, File};
 use super::{
     Checks, DURATION_MAX, ENDPOINTS_MAX, EndpointPlan, FILE_BYTES_MAX, Fault, Load, LoadKind, NODES_MAX,
     NodePlan, Place, SESSION_ENDPOINTS_MAX, Scenario, ScenarioError, SessionPlan, Standby, TimedFault,
+    numbered,
 };
 
 /// The longest line of chat, as an endpoint takes it.
@@ -49,14 +50,7 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
     if !is_word(&raw.name) {
         return Err(source.refuse(&top, "name", "use lower-case letters, digits and dashes"));
     }
-    let duration = Duration::from_secs(raw.duration_s);
-    if duration.is_zero() || duration > DURATION_MAX {
-        return Err(source.refuse(
-            &top,
-            "duration_s",
-            &format!("give 1 to {} seconds", DURATION_MAX.as_secs()),
-        ));
-    }
+    let duration = source.duration(&raw)?;
     let regions = source.regions(&raw.regions)?;
     let mut reader = Reader { source, duration, regions, nodes: Vec::new(), sessions: Vec::new() };
     reader.nodes = reader.read_nodes(&raw.node)?;
@@ -128,6 +122,21 @@ impl Source<'_> {
             key: name,
             sentence: sentence.to_owned(),
         }
+    }
+
+    /// How long the scenario lasts, by one key or the other.
+    fn duration(&self, raw: &File) -> Outcome<Duration> {
+        let (key, duration) = match (raw.duration_s, raw.duration_ms) {
+            (Some(s), None) => ("duration_s", Duration::from_secs(s)),
+            (None, Some(ms)) => ("duration_ms", Duration::from_millis(ms)),
+            _ => ("duration_s", Duration::ZERO),
+        };
+        if duration < Duration::from_secs(1) || duration > DURATION_MAX {
+            let sentence =
+                format!("give 1 to {} seconds, as duration_s or duration_ms", DURATION_MAX.as_secs());
+            return Err(self.refuse(&Table { name: "", span: 0..0 }, key, &sentence));
+        }
+        Ok(duration)
     }
 
     /// The table under this heading; the file's first line if it has none.
@@ -523,8 +532,12 @@ impl FaultReader<'_> {
             "heal" => self.only(&[]).map(|()| Fault::Heal),
             "reset" => {
                 self.only(&["between"])?;
-                match self.nodes("between", raw.between.as_ref())?[..] {
-                    [a, b] => Ok(Fault::Reset(a, b)),
+                // One end notices before the other: in the order in which they are written.
+                match raw.between.as_deref() {
+                    Some([a, b]) if a != b => {
+                        let number = |value| self.reader.number(&self.table, "between", value);
+                        Ok(Fault::Reset(number(*a)?, number(*b)?))
+                    }
                     _ => Err(self.refuse("between", "name two nodes")),
                 }
             }
@@ -671,10 +684,6 @@ impl FaultReader<'_> {
         }
         Ok(Fault::Partition(sides))
     }
-}
-
-fn numbered(name: &str, index: usize, count: usize) -> String {
-    if count == 1 { name.to_owned() } else { format!("{name}-{index}") }
 }
 
 #[cfg(test)]

@@ -315,7 +315,8 @@ impl World {
         let mut outputs = Outputs::default();
         let deadline = turn(node, now, input, &mut outputs);
         let sizes = node.sizes();
-        if let Some((_, _, log)) = &mut host.journal {
+        if let Some((journal, _, log)) = &mut host.journal {
+            outputs.0.iter().for_each(|output| journal.put_out(output));
             log.extend(outputs.0.iter().cloned());
         }
         let boot = host.boot;

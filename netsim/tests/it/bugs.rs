@@ -2,6 +2,7 @@
 //! whose matter it is.
 
 use netsim::check::Property;
+use netsim::play::Options;
 use netsim::sim::Bug;
 use netsim::soak::{Ending, attempt};
 
@@ -11,7 +12,8 @@ const SEEDS_MAX: u64 = 25;
 fn is_found(bug: Bug, people: bool, property: Property) {
     let seeds = (0..).filter(|seed| (seed % 4 == 3) == people).take(SEEDS_MAX as usize);
     for seed in seeds {
-        let Ending::Reported(report) = attempt(seed, Some(bug), false) else { continue };
+        let options = Options { seed, bug: Some(bug), told: false };
+        let Ending::Reported(report) = attempt(options) else { continue };
         let by_it = |what: &String| what.starts_with(property.name());
         if let Some(what) = report.violations.iter().find(|what| by_it(what)) {
             assert!(what.contains(&format!("seed {seed}")) && what.contains(" at "), "{what}");

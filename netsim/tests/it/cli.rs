@@ -21,18 +21,25 @@ fn scenarios_are_listed() {
     assert!(listed.contains("kill-one-of-three"));
 }
 
-/// One line with seed, version, profile and trace; the same as JSON.
+/// One line with seed, version, commit, both profiles and trace; the same as JSON.
 #[test]
-fn a_run_names_seed_version_profile_and_trace() {
+fn a_run_names_seed_version_commit_profiles_and_trace() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("report.json");
     let run = ["run", "three-nodes", "--seed", "4", "--json"];
     let shown = stdout(netsim().args(run).arg(&json), 0);
     let first = shown.lines().next().unwrap();
     let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
-    for part in ["seed 4", "netsim 0.1.0", netsim::play::profile(), report["trace"].as_str().unwrap()] {
+    for part in ["seed 4", "netsim 0.1.0", report["trace"].as_str().unwrap()] {
         assert!(first.contains(part), "{first} lacks {part}");
     }
+    let [commit, profile, simulation] =
+        ["commit", "profile", "simulation"].map(|key| report[key].as_str().unwrap());
+    assert!(first.contains(&format!("commit {commit} {profile} {simulation}, ")), "{first}");
+    assert_eq!((profile, simulation), (netsim::play::profile(), "light"));
+    let hash = commit.trim_end_matches('+');
+    let is_hash = hash.len() >= 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash || commit == "unknown", "{commit}");
     assert_eq!(report["verdict"], "held");
     assert!(shown.contains("all held"));
 }

@@ -3,5 +3,6 @@
 
 mod bugs;
 mod cli;
+mod commands;
 mod scenarios;
 mod seeds;

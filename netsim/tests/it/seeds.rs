@@ -2,15 +2,19 @@
 //!
 //! `NETSIM_SEEDS=20000` runs more of them. One that fails is run again by `netsim replay`, and kept in `seeds.txt`.
 
-use netsim::play::Verdict;
+use netsim::play::{Options, Verdict};
 use netsim::soak::{attempt, kept, run};
 
 /// Seeds that run by default, in each of the parts that run side by side.
 const SEEDS: u64 = 40;
 
+fn options(seed: u64) -> Options {
+    Options { seed, ..Options::default() }
+}
+
 fn held(seeds: impl Iterator<Item = u64>) {
     for seed in seeds {
-        let ending = attempt(seed, None, false);
+        let ending = attempt(options(seed));
         assert!(ending.held(), "again: netsim replay {seed}\n{}", ending.found().join("\n"));
     }
 }
@@ -41,8 +45,7 @@ fn random_sessions_hold() {
 #[test]
 fn runs_repeat() {
     for seed in [1, 3] {
-        let (one, again, other) =
-            (run(seed, None, false), run(seed, None, false), run(seed + 4, None, false));
+        let (one, again, other) = (run(options(seed)), run(options(seed)), run(options(seed + 4)));
         assert_eq!((one.events, &one.trace), (again.events, &again.trace));
         assert_ne!(one.trace, other.trace);
         assert_eq!(one.verdict, Verdict::Held);

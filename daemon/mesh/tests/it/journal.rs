@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto_spec::membership::MemberKind;
-use sealcast_mesh::journal::{Journal, JournalError, read};
+use sealcast_mesh::journal::{Fold, Journal, JournalError, Segment, read};
 use sealcast_mesh::{Output, Perform, turn};
 
 use crate::world::{Plan, World, entry, node, session};
@@ -31,21 +31,58 @@ fn a_journal_replays() {
     world.run_for(Duration::from_secs(20));
     let (_, file, recorded) = world.hosts.get_mut(&node(1)).unwrap().journal.take().unwrap();
     assert!(recorded.len() > 40, "{} outputs", recorded.len());
-    let (mut replayed, inputs) = read(&file).unwrap();
-    let mut outputs = Outputs(Vec::new());
-    for (now, input) in inputs {
-        turn(&mut replayed, now, input, &mut outputs);
+    let Segment { node: mut replayed, turns, cut_bytes } = read(&file).unwrap();
+    assert_eq!(cut_bytes, 0);
+    let (mut outputs, mut fold) = (Outputs(Vec::new()), Fold::default());
+    let count = turns.len();
+    for (index, recorded) in turns.into_iter().enumerate() {
+        let before = outputs.0.len();
+        turn(&mut replayed, recorded.now, recorded.input, &mut outputs);
+        outputs.0[before..].iter().for_each(|output| fold.output(output));
+        let put_out = fold.take();
+        assert_eq!(recorded.outputs, (index + 1 < count).then_some(put_out), "turn {index} of {count}");
     }
     assert_eq!(outputs.0, recorded);
     assert_eq!(replayed.snapshot(), world.node(1).snapshot());
 
     // A crash may cut the last record short; what is no journal is refused.
     let cut = read(&file[..file.len() - 1]).unwrap();
-    assert!(!cut.1.is_empty());
-    assert_eq!(read(b"SCMJ9\n").unwrap_err(), JournalError::NotAJournal);
-    let mut damaged = file.clone();
-    damaged.extend_from_slice(&[0, 0, 0, 2, 0xff, 0xff]);
-    assert_eq!(read(&damaged).unwrap_err(), JournalError::Damaged(cut.1.len() + 1));
+    assert!(cut.turns.len() + 1 == count && cut.cut_bytes > 0);
+    assert_eq!(read(b"SCMJ9\n").unwrap_err(), JournalError::OtherVersion);
+    assert_eq!(read(b"[regions]\n").unwrap_err(), JournalError::NotAJournal);
+}
+
+/// One bit that is not as it was written is noticed, wherever it is.
+#[test]
+fn damage_is_noticed() {
+    let world = World::started(Plan::new(83, 2));
+    let mut journal = Journal::default();
+    let mut file = Vec::new();
+    let mut begins = Vec::new();
+    for sequence in 0..3 {
+        begins.push(file.len());
+        let input = sealcast_mesh::Input::Message { from: node(2), bytes: vec![sequence; 10] };
+        file.extend_from_slice(&journal.record(world.node(1), world.now_of(node(1)), &input).bytes);
+    }
+    assert_eq!(read(&file).unwrap().turns.len(), 3);
+    let flipped = |at: usize| {
+        let mut damaged = file.clone();
+        damaged[at] ^= 1;
+        read(&damaged)
+    };
+    // The version; the node's length, check and bytes.
+    assert_eq!(flipped(4).unwrap_err(), JournalError::OtherVersion);
+    for at in (6..14).chain([14, 100]) {
+        assert_eq!(flipped(at).unwrap_err(), JournalError::NodeDamaged, "byte {at}");
+    }
+    // A length that leads beyond the end looks like a record cut short, which is told.
+    for at in begins[1]..begins[1] + 4 {
+        assert!(flipped(at).map_or(true, |read| read.turns.len() == 1 && read.cut_bytes > 0), "byte {at}");
+    }
+    for at in begins[1] + 4..begins[2] {
+        assert_eq!(flipped(at).unwrap_err(), JournalError::Damaged(1), "byte {at}");
+    }
+    assert_eq!(flipped(file.len() - 1).unwrap_err(), JournalError::Damaged(2));
 }
 
 /// Segments alternate, each beginning with the whole node, so that the older can go.
@@ -66,6 +103,6 @@ fn segments_alternate() {
         files[write.segment].extend_from_slice(&write.bytes);
         assert!(files[write.segment].len() <= sealcast_mesh::config::JOURNAL_SEGMENT_BYTES + 200_000);
     }
-    assert_eq!(read(&files[0]).unwrap().1.len(), 1, "begun anew for the third segment");
-    assert!(read(&files[1]).unwrap().1.len() > 200);
+    assert_eq!(read(&files[0]).unwrap().turns.len(), 1, "begun anew for the third segment");
+    assert!(read(&files[1]).unwrap().turns.len() > 200);
 }

@@ -394,7 +394,8 @@ impl World {
         if let Some(exceeded) = node.sizes().exceeded() {
             panic!("seed {}: node {number} exceeds a bound: {exceeded:?}", self.plan.seed);
         }
-        if let Some((_, _, log)) = &mut host.journal {
+        if let Some((journal, _, log)) = &mut host.journal {
+            outputs.0.iter().for_each(|output| journal.put_out(output));
             log.extend(outputs.0.iter().cloned());
         }
         let boot = host.boot;
