@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::play::{Options, Report, Verdict, play};
+use crate::play::{Options, Report, Verdict, play_to_end};
 use crate::scenario::{SHIPPED, Scenario};
 use crate::sim::Bug;
 use crate::soak::Ending;
@@ -47,6 +47,9 @@ enum Command {
         /// Write the report there as JSON as well; `-` for stdout instead of the table.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Write there as JSON where everything is in the end: placement, routes, egress sets.
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
         /// Tell on stderr what happens.
         #[arg(long)]
         trace: bool,
@@ -86,7 +89,9 @@ impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
+            Command::Run { scenario, seed, json, state, trace, bug } => {
+                run(&scenario, Options { seed, bug, told: trace }, json.as_deref(), state.as_deref())
+            }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
             Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
@@ -102,7 +107,7 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug>) -> u8 {
+fn run(name: &str, options: Options, json: Option<&Path>, state: Option<&Path>) -> u8 {
     let scenario = match Scenario::load(name) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -116,8 +121,14 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
     }
     let nodes = scenario.nodes.len();
     eprintln!("{}: {nodes} nodes, {} endpoints: {}", scenario.name, scenario.endpoints(), scenario.about);
-    let report = play(&scenario, Options { seed, bug, told });
-    match write(json.as_deref(), &report) {
+    let (report, end) = play_to_end(&scenario, options);
+    if let Some(path) = state
+        && let Err(error) = end.write(path)
+    {
+        eprintln!("netsim: {}: {error}", path.display());
+        return EXIT_USAGE;
+    }
+    match write(json, &report) {
         Ok(true) => {}
         Ok(false) => show(&report),
         Err(code) => return code,

@@ -4,7 +4,7 @@
 //! Two alternating segments, each opening with the whole node; when one is full the other is begun anew. Forms bytes
 //! only: the shell writes them. Holds hashes of tickets, never a ticket.
 //!
-//! Segment: `"SCMJ1\n" | length32 | node | (length32 | record)*`, in postcard.
+//! Segment: `"SCMJ2\n" | length32 | node | (length32 | record)*`, in postcard.
 
 use proto_spec::Now;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::config::JOURNAL_SEGMENT_BYTES;
 use crate::io::Input;
 use crate::node::Node;
 
-const MAGIC: &[u8] = b"SCMJ1\n";
+const MAGIC: &[u8] = b"SCMJ2\n";
 
 /// Bytes for one of the two segment files.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -14,6 +14,7 @@ pub(super) struct File {
     pub(super) name: String,
     pub(super) about: String,
     pub(super) duration_s: u64,
+    pub(super) joins_apart_ms: Option<u64>,
     pub(super) regions: Spanned<Regions>,
     #[serde(default)]
     pub(super) mesh: Option<Spanned<Mesh>>,
@@ -46,6 +47,8 @@ pub(super) struct Regions {
 pub(super) struct Mesh {
     pub(super) links_max: Option<usize>,
     pub(super) links_allowed: Option<Vec<[u16; 2]>>,
+    #[serde(default)]
+    pub(super) link_costs_ms: Vec<(u16, u16, u64)>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -58,6 +61,8 @@ pub(super) struct Node {
     pub(super) capacity: Option<u32>,
     #[serde(default)]
     pub(super) broker: bool,
+    #[serde(default)]
+    pub(super) service_us: u64,
 }
 
 #[derive(Deserialize, Debug)]
@@ -112,6 +117,8 @@ pub(super) struct Fault {
     pub(super) percent: Option<u64>,
     pub(super) by_ms: Option<u64>,
     pub(super) offset_ms: Option<i64>,
+    pub(super) times: Option<u64>,
+    pub(super) load_percent: Option<u64>,
     pub(super) within_ms: Option<u64>,
     pub(super) session: Option<String>,
     pub(super) endpoint: Option<String>,
