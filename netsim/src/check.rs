@@ -7,10 +7,12 @@
 //!  4 delivery     nothing reliable is lost, doubled or out of order; long absence is told
 //!  5 moves        when a node dies, only its own endpoints move
 //!  6 bounds       every bound holds at every instant
+//!    clocks       a clock that jumped is told of by name
 //! ```
 //! Checkers look at the world from outside and never change it.
 
 pub(crate) mod bounds;
+pub(crate) mod clocks;
 pub(crate) mod convergence;
 pub(crate) mod copies;
 pub(crate) mod delivery;
@@ -39,6 +41,8 @@ pub enum Property {
     Moves,
     /// Every bound holds.
     Bounds,
+    /// An odd clock is called odd, and no other.
+    Clocks,
 }
 
 impl Property {
@@ -51,6 +55,7 @@ impl Property {
             Property::Delivery => "delivery",
             Property::Moves => "moves",
             Property::Bounds => "bounds",
+            Property::Clocks => "clocks",
         }
     }
 

@@ -12,7 +12,7 @@ mod shrink;
 mod soak;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::balance;
 use crate::memory;
-use crate::play::{Options, Report, Verdict, play};
+use crate::play::{Options, Report, Verdict, play_to_end};
 use crate::scenario::{SHIPPED, Scenario};
 use crate::sim::Bug;
 use output::Output;
@@ -57,6 +57,9 @@ enum Command {
         /// Place the endpoints that have no node of their own by each of these: `all`, or names with commas between.
         #[arg(long, value_name = "NAMES", value_parser = compare::policies)]
         policy: Option<compare::Policies>,
+        /// Write there as JSON where everything is in the end: placement, routes, egress sets.
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
         /// Tell on stderr what happens.
         #[arg(long)]
         trace: bool,
@@ -91,8 +94,8 @@ impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, policy, trace: told, bug } => {
-                run(&scenario, Options { seed, bug, told }, json, policy)
+            Command::Run { scenario, seed, json, policy, state, trace: told, bug } => {
+                run(&scenario, Options { seed, bug, told }, json, policy, state.as_deref())
             }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
@@ -111,7 +114,13 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(name: &str, options: Options, json: Option<PathBuf>, policy: Option<compare::Policies>) -> u8 {
+fn run(
+    name: &str,
+    options: Options,
+    json: Option<PathBuf>,
+    policy: Option<compare::Policies>,
+    state: Option<&Path>,
+) -> u8 {
     let scenario = match Scenario::load(name) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -145,7 +154,14 @@ fn run(name: &str, options: Options, json: Option<PathBuf>, policy: Option<compa
         if let Some(compare::Policies(policies)) = policy {
             return policies::run(&scenario, options, &policies, output.as_mut());
         }
-        play(&scenario, options)
+        let (report, end) = play_to_end(&scenario, options);
+        if let Some(path) = state
+            && let Err(error) = end.write(path)
+        {
+            eprintln!("netsim: {}: {error}", path.display());
+            return EXIT_USAGE;
+        }
+        report
     };
     match write(output.as_mut(), &report) {
         Ok(true) => {}

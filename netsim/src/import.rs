@@ -124,6 +124,8 @@ impl Import {
             nodes,
             links_max,
             links_allowed,
+            link_costs_ms: BTreeMap::new(),
+            joins_apart: None,
             workload: if sessions.is_empty() { Vec::new() } else { vec![chat] },
             sessions,
             arrivals,
@@ -175,6 +177,7 @@ impl Import {
                 failure_domain,
                 capacity: node.capacity.max(1),
                 broker: is_broker(node) || none && at == 0,
+                service_us: 0,
             });
         }
         nodes

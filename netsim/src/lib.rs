@@ -24,3 +24,4 @@ pub mod scenario;
 pub mod shrink;
 pub mod sim;
 pub mod soak;
+pub mod state;

@@ -5,6 +5,7 @@
 //!  person   an endpoint with its shell: connects, says, keeps files
 //!  lines    connections between endpoints and nodes: windows, rates, resets
 //!  gateway  a node's side of them                 broker   sessions, tickets, placement
+//!  ways     how far nodes are from a session
 //! ```
 //! Owns who is who in a run. Nothing here decides what a core would decide.
 
@@ -13,8 +14,10 @@ mod disk;
 mod gateway;
 mod lines;
 mod person;
+mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use proto_spec::ticket::Role;
 use proto_spec::{NodeNumber, SenderNumber, SessionId, Timestamp};
@@ -105,6 +108,10 @@ pub struct People {
     pub(crate) numbers: BTreeMap<(SessionId, SenderNumber), PersonId>,
     /// Things that endpoints do, by their place in the scenario.
     pub(crate) loads: Vec<crate::scenario::Load>,
+    /// How far apart endpoints join, if the scenario says so.
+    pub(crate) joins_apart: Option<Duration>,
+    /// Then those that open the sessions to come.
+    pub(crate) to_begin: VecDeque<PersonId>,
     /// When time 0 of the scenario was, once it has been.
     pub(crate) began_at: Option<Timestamp>,
     pub(crate) random: Option<Random>,

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::check::delivery::at_percent;
 use crate::check::{Allow, Property, Violation};
 use crate::people::Person;
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::{Fault, Scenario, TimedFault};
 use crate::sim::{Bug, Plan, World};
+use crate::state::EndState;
 
 /// The mesh may take this long to come up.
 const FORMING_MAX: Duration = Duration::from_secs(180);
@@ -128,9 +129,15 @@ impl Report {
 
 /// Plays a scenario with one seed.
 pub fn play(scenario: &Scenario, options: Options) -> Report {
+    play_to_end(scenario, options).0
+}
+
+/// The same, with where everything is in the end.
+pub fn play_to_end(scenario: &Scenario, options: Options) -> (Report, EndState) {
     let mut player = Player::new(scenario, options);
     player.run();
-    player.report()
+    let state = EndState::of(&player.world, scenario);
+    (player.report(), state)
 }
 
 struct Player<'a> {
@@ -172,6 +179,9 @@ impl<'a> Player<'a> {
     }
 
     fn run(&mut self) {
+        let lies = |timed: &&TimedFault| timed.at.is_zero() && matches!(timed.fault, Fault::Lie { .. });
+        // Whoever lies from the beginning does so while the others join.
+        self.scenario.faults.iter().filter(lies).for_each(|timed| self.fault(&timed.fault));
         if !self.form() || !self.join() {
             self.ended = self.world.now;
             return;
@@ -220,13 +230,15 @@ impl<'a> Player<'a> {
     fn join(&mut self) -> bool {
         self.world.populate(self.scenario);
         let most = self.scenario.sessions.iter().map(|session| session.endpoints.len()).max().unwrap_or(0);
-        let end = self.world.now + JOINING_MAX * most.max(1) as u32;
+        let apart = self.scenario.joins_apart.unwrap_or_default() * 2 * self.scenario.endpoints() as u32;
+        let end = self.world.now + JOINING_MAX * most.max(1) as u32 + apart;
         // A line is for those whom its sender knows as members when it seals it (CHN-8): not for a member of whose epoch
         // the sender has not heard yet.
         let sizes: Vec<usize> =
             self.scenario.sessions.iter().map(|session| session.endpoints.len()).collect();
         let is_in = |person: &Person| person.member && person.roster == sizes[person.session];
         while self.world.now < end {
+            self.world.begin_next_session();
             if self.world.people.persons.iter().all(is_in) && self.world.observe() {
                 return true;
             }
@@ -337,6 +349,16 @@ impl<'a> Player<'a> {
                     world.set_downstream(key, downstream_kib_s.map(|rate| rate * 1_024));
                 }
             }
+            Fault::SlowNode { nodes, times } => {
+                nodes.iter().for_each(|number| world.set_slow(*number, *times));
+            }
+            Fault::Lie { nodes, load_percent } => {
+                for number in nodes {
+                    if let Some(host) = world.hosts.get_mut(number) {
+                        host.load_percent = *load_percent;
+                    }
+                }
+            }
             Fault::Clock { nodes, offset_ms } => {
                 for number in nodes {
                     if let Some(host) = world.hosts.get_mut(number) {
@@ -355,6 +377,9 @@ impl<'a> Player<'a> {
             // A failure is kept as a violation.
             let _ = self.world.converge();
             self.look();
+        }
+        if self.scenario.faults.iter().any(|timed| matches!(timed.fault, Fault::Clock { .. })) {
+            self.world.check_clocks();
         }
     }
 

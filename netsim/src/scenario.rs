@@ -30,6 +30,9 @@ pub const FILE_BYTES_MAX: u64 = 1 << 32;
 /// The longest file of a scenario, in bytes.
 pub const TEXT_BYTES_MAX: u64 = 1 << 20;
 
+/// The mesh counts costs in tenths of a millisecond.
+pub(crate) const COSTS_PER_MS: u64 = 10;
+
 /// The scenarios that ship, by name.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("three-nodes", include_str!("../scenarios/three-nodes.toml")),
@@ -47,6 +50,11 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("flash-crowd", include_str!("../scenarios/flash-crowd.toml")),
     ("diurnal-three-continents", include_str!("../scenarios/diurnal-three-continents.toml")),
     ("thousand-nodes", include_str!("../scenarios/thousand-nodes.toml")),
+    ("lying-node", include_str!("../scenarios/lying-node.toml")),
+    ("rolling-upgrade", include_str!("../scenarios/rolling-upgrade.toml")),
+    ("gray-node", include_str!("../scenarios/gray-node.toml")),
+    ("hundred-nodes", include_str!("../scenarios/hundred-nodes.toml")),
+    ("twin", include_str!("../scenarios/twin.toml")),
 ];
 
 /// A scenario that makes sense. Its clock starts when the mesh has converged and every endpoint is a member.
@@ -70,6 +78,10 @@ pub struct Scenario {
     pub links_max: usize,
     /// The only pairs that may be linked, lower number first; `None` for all.
     pub links_allowed: Option<BTreeSet<(NodeNumber, NodeNumber)>>,
+    /// What links cost, in milliseconds, where it is set and not measured, by pair, lower number first.
+    pub link_costs_ms: BTreeMap<(NodeNumber, NodeNumber), u64>,
+    /// Endpoints join one after the other in the file's order, so far apart; `None`: as each world likes.
+    pub joins_apart: Option<Duration>,
     /// The sessions, each with its own name: `count` is multiplied out.
     pub sessions: Vec<SessionPlan>,
     /// Or sessions that come and go, for `netsim compare`.
@@ -97,6 +109,8 @@ pub struct NodePlan {
     pub capacity: u32,
     /// Whether it has a broker.
     pub broker: bool,
+    /// What each message that reaches it costs it, in microseconds, one after the other.
+    pub service_us: u64,
 }
 
 /// A session.
@@ -262,6 +276,20 @@ pub enum Fault {
         /// `None` for no limit.
         downstream_kib_s: Option<u64>,
     },
+    /// They take so many times as long for each message; once as long is as before.
+    SlowNode {
+        /// Who.
+        nodes: Vec<NodeNumber>,
+        /// How many times.
+        times: u64,
+    },
+    /// They report so much of their attachments as their load; all of it is the truth.
+    Lie {
+        /// Who.
+        nodes: Vec<NodeNumber>,
+        /// How much, in percent.
+        load_percent: u64,
+    },
     /// Their wall clocks jump.
     Clock {
         /// Whose.
@@ -373,6 +401,16 @@ impl Scenario {
             _ => None,
         };
         Some(pairs.iter().filter_map(other).collect())
+    }
+
+    /// What a node's links cost where that is set, by neighbour, in milliseconds.
+    pub fn link_costs_ms(&self, number: NodeNumber) -> Vec<(NodeNumber, u64)> {
+        let other = |((a, b), cost_ms): (&(NodeNumber, NodeNumber), &u64)| match number {
+            _ if *a == number => Some((*b, *cost_ms)),
+            _ if *b == number => Some((*a, *cost_ms)),
+            _ => None,
+        };
+        self.link_costs_ms.iter().filter_map(other).collect()
     }
 
     /// The endpoints that a session's and an endpoint's name mean, as (session, endpoint) indices.

@@ -5,6 +5,7 @@
 //!  host     a machine and its process                      network  ways, silence, loss
 //!  trunks   connections between nodes, their death         shell    carries out a node's outputs
 //!  packets  units of data from node to node                bug      planted faults that prove the checkers
+//!  service  a node's queue, if its work takes time
 //! ```
 //! Everything is drawn from one seed; equal seeds give equal traces. The world looks into a core only through its public
 //! face.
@@ -18,6 +19,7 @@ mod packets;
 mod plan;
 mod queue;
 mod random;
+mod service;
 mod shell;
 mod trace;
 mod trunks;
@@ -33,6 +35,7 @@ pub use packets::{PacketTrace, Unit};
 pub use plan::{NodeSpec, Plan};
 pub(crate) use queue::EventQueue;
 pub use random::Random;
+pub use service::Service;
 pub use trace::Trace;
 pub(crate) use trace::fold;
 pub use trunks::{DETECTION, Trunk};

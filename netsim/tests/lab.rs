@@ -1,5 +1,5 @@
 //! The lab as a program: what it refuses, and that nothing outlives it. Its programs are scripts here, which say their
-//! process ids; scenarios with the real ones are `cargo xtask test`'s.
+//! process ids; scenarios with the real ones are `cargo xtask test`'s, as is the one test here that needs them.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // real programs run in real time; a test may fail
 
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use netsim::state::EndState;
 use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -122,10 +123,41 @@ fn refusals_say_what_to_do() {
     assert!(output.status.code() == Some(1) && text.contains("--netns needs"), "{text}");
     let (code, text) = run(&["no-such-scenario"]);
     assert!(code == Some(1) && text.contains("netsim list"), "{text}");
-    let path = folder.path().join("clock.toml");
+    // What exists in the simulator alone is refused before anything starts.
+    let path = folder.path().join("faults.toml");
     let three = include_str!("../scenarios/three-nodes.toml");
-    let clock = "[[fault]]\nat_ms = 1\nkind = \"clock\"\nnode = 1\noffset_ms = 5\n\n[checks]";
-    fs::write(&path, three.replace("[checks]", clock)).unwrap();
+    let faults = [
+        ("clock", "offset_ms = 5", "turns clocks"),
+        ("slow", "times = 10", "makes nodes slow"),
+        ("fast", "", "makes nodes slow"),
+        ("lie", "load_percent = 0", "makes nodes lie"),
+    ];
+    for (kind, keys, why) in faults {
+        let fault = format!("[[fault]]\nat_ms = 1\nkind = \"{kind}\"\nnode = 1\n{keys}\n\n[checks]");
+        fs::write(&path, three.replace("[checks]", &fault)).unwrap();
+        let (code, text) = run(&[path.to_str().unwrap()]);
+        assert!(code == Some(1) && text.contains(why) && text.contains("netsim run"), "{text}");
+    }
+    fs::write(&path, three.replace("broker = true", "broker = true\nservice_us = 50")).unwrap();
     let (code, text) = run(&[path.to_str().unwrap()]);
-    assert!(code == Some(1) && text.contains("netsim run"), "{text}");
+    assert!(code == Some(1) && text.contains("remove service_us"), "{text}");
+}
+
+/// The same scenario in both worlds ends in the same placement, routes and egress sets.
+#[test]
+#[ignore = "plays real programs for a minute: `cargo xtask lab` builds and runs them"]
+fn the_lab_decides_as_the_simulator_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let end = |how: &str, seed: &str| -> EndState {
+        let path = folder.path().join(format!("{how}-{seed}.json"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netsim"));
+        command.args([how, "twin", "--seed", seed, "--state"]).arg(&path);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{how}: {told}\n{}", String::from_utf8_lossy(&output.stdout));
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap()
+    };
+    let (simulated, played) = (end("run", "1"), end("lab", "1"));
+    assert_eq!(simulated.placement.len(), 9);
+    assert_eq!(played, simulated);
 }

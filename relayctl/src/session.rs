@@ -194,7 +194,7 @@ fn to_json(session: &rpc::Session) -> Value {
 
 fn part_json(part: &rpc::SessionPart) -> Value {
     json!({
-        "node": part.node_number,
+        "node": part.node_number, "nodes": part.nodes,
         "traffic": part.traffic.iter().map(traffic_json).collect::<Vec<_>>(),
     })
 }

@@ -226,6 +226,7 @@ impl Admin for Scripted {
         let part = |node_number, bytes_in| rpc::SessionPart {
             node_number,
             traffic: traffic(bytes_in),
+            nodes: vec![7, 9],
             ..Default::default()
         };
         Ok(Response::new(rpc::Session {
@@ -444,6 +445,7 @@ fn a_session_is_shown_over_its_nodes() {
         serde_json::from_str(out(&at(&socket, &["-o", "json", "session", "show", &id]))).unwrap();
     assert_eq!(json["nodes"], serde_json::json!([7, 8, 9]));
     assert_eq!(json["parts"][1]["traffic"][0]["bytes_in"], 3_072);
+    assert_eq!(json["parts"][1]["nodes"], serde_json::json!([7, 9]));
 }
 
 /// \[PLC-3\]

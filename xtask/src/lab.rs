@@ -1,5 +1,5 @@
 //! The lab's parts of `cargo xtask test`: builds the programs as the tests are built, and plays a short scenario with them,
-//! on loopback or in network namespaces. Owns nothing of it: scenario, figures and exit code are `netsim lab`'s.
+//! on loopback or in network namespaces; on loopback also one that the simulator plays as well, with the same end. Owns nothing of it: scenario, figures and exit code are `netsim lab`'s.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -26,8 +26,15 @@ pub(crate) struct Arguments {
 /// Builds and plays.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let netsim = programs::build_lab()?;
-    let held = if arguments.netns { in_namespaces(&netsim)? } else { play(&netsim, &[SCENARIO])? };
+    let held = if arguments.netns { in_namespaces(&netsim)? } else { play(&netsim, &[SCENARIO])? && twin()? };
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the lab decides is what the simulator does.
+fn twin() -> anyhow::Result<bool> {
+    let mut test = crate::cargo();
+    test.args(["test", "--package", "netsim", "--test", "lab", "--", "--ignored"]).current_dir(workspace());
+    Ok(test.status().context("cargo cannot be started")?.success())
 }
 
 /// The scenario holds; and its silence was one.

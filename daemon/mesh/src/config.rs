@@ -37,6 +37,10 @@ pub const SEEDS_MAX: usize = 32;
 pub const HOP_COST: u32 = 10;
 /// Cost of a link without a measured round trip, in tenths of a millisecond.
 pub const COST_UNMEASURED: u16 = 1_000;
+/// The highest cost of a link, measured or set: it fits twice into a sum.
+pub const COST_MAX: u16 = u16::MAX / 2;
+/// Links whose cost may be set: far more than a node has.
+pub const LINK_COSTS_MAX: usize = 1_024;
 /// Messages a second that one neighbour may send; above it they are dropped, and digests repair.
 pub const LINK_MESSAGES_RATE: u32 = 2_000;
 /// Burst of the same: the whole link state of the largest mesh twice over.
@@ -159,6 +163,9 @@ pub struct Config {
     pub links_max: usize,
     /// The only nodes that it may be linked with; `None` for all.
     pub neighbors_allowed: Option<Vec<NodeNumber>>,
+    /// Costs of links that are set and not measured \[LNK-1\], by neighbour, in tenths of a millisecond; at most
+    /// [`LINK_COSTS_MAX`].
+    pub link_costs: Vec<(NodeNumber, u16)>,
     /// Where to find the mesh, as `host:port`; at most [`SEEDS_MAX`].
     pub seeds: Vec<String>,
     /// What the node does.
@@ -184,6 +191,7 @@ impl Default for Config {
         Config {
             links_max: 16,
             neighbors_allowed: None,
+            link_costs: Vec::new(),
             seeds: Vec::new(),
             roles: Roles::GATEWAY,
             capacity: 10_000,
@@ -198,6 +206,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What a link with this neighbour costs by the operator's word, if it is set.
+    pub fn link_cost(&self, neighbor: NodeNumber) -> Option<u16> {
+        self.link_costs.iter().find(|(node, _)| *node == neighbor).map(|(_, cost)| *cost)
+    }
+
     /// Refuses what cannot work; the sentence names the key to change.
     ///
     /// # Errors
@@ -208,6 +221,12 @@ impl Config {
         };
         if !(1..=LINKS_MAX).contains(&self.links_max) {
             return Err(format!("links_max must be 1 to {LINKS_MAX}"));
+        }
+        if self.link_costs.len() > LINK_COSTS_MAX {
+            return Err(format!("link_costs: at most {LINK_COSTS_MAX}"));
+        }
+        if self.link_costs.iter().any(|(_, cost)| !(1..=COST_MAX).contains(cost)) {
+            return Err(format!("link_costs: each must be 1 to {COST_MAX} tenths of a millisecond"));
         }
         if self.seeds.len() > SEEDS_MAX {
             return Err(format!("seeds: at most {SEEDS_MAX}"));
@@ -270,6 +289,12 @@ mod tests {
         };
         assert!(refused(|config| config.links_max = 0).contains("links_max"));
         assert!(refused(|config| config.links_max = LINKS_MAX + 1).contains("links_max"));
+        let node = NodeNumber::new(2).unwrap();
+        for cost in [0, COST_MAX + 1] {
+            let sentence =
+                Config { link_costs: vec![(node, cost)], ..Config::default() }.validate().unwrap_err();
+            assert!(sentence.contains("link_costs"), "{sentence}");
+        }
         assert!(refused(|config| config.region = "\n".into()).contains("region"));
         assert!(refused(|config| config.addresses = vec!["a".into(); 9]).contains("addresses"));
         assert!(refused(|config| config.trunk_addresses = vec!["a".into(); 5]).contains("trunk_addresses"));

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
 use crate::config::{
-    COST_UNMEASURED, DIAL_BACKOFF_MAX, LINK_FAULTS_MAX, LINK_HOLD, LINK_MESSAGES_BURST, LINK_MESSAGES_RATE,
-    LINKS_SPARE,
+    COST_MAX, COST_UNMEASURED, DIAL_BACKOFF_MAX, LINK_FAULTS_MAX, LINK_HOLD, LINK_MESSAGES_BURST,
+    LINK_MESSAGES_RATE, LINKS_SPARE,
 };
 use crate::io::{Alarm, CloseReason, Output, Signer};
 use crate::node::Node;
@@ -49,7 +49,7 @@ pub struct LinkStatus {
 /// The cost to advertise for a smoothed round trip, given what is advertised now \[LNK-1\]: in steps of half a
 /// millisecond, wider above 4 ms, and only once the value is a step outside its own.
 pub fn quantised(srtt_us: u32, advertised: u16) -> u16 {
-    let cost = (srtt_us / 100).clamp(1, u32::from(u16::MAX) / 2);
+    let cost = (srtt_us / 100).clamp(1, u32::from(COST_MAX));
     let step =
         if cost < COST_FINE { COST_STEP } else { (1 << (31 - cost.leading_zeros())) / 8 }.max(COST_STEP);
     if cost.abs_diff(u32::from(advertised)) <= step + step / 2 {
@@ -59,14 +59,14 @@ pub fn quantised(srtt_us: u32, advertised: u16) -> u16 {
 }
 
 impl Link {
-    fn new(peer: Signer, usable_at: Timestamp, now: Timestamp) -> Link {
+    fn new(peer: Signer, cost: u16, usable_at: Timestamp, now: Timestamp) -> Link {
         Link {
             peer,
             up_at: now,
             usable_at,
             usable: false,
             srtt_us: None,
-            cost: COST_UNMEASURED,
+            cost,
             bucket: Bucket::new(LINK_MESSAGES_RATE, LINK_MESSAGES_BURST, now),
             faults: 0,
         }
@@ -77,13 +77,16 @@ impl Link {
         LinkStatus { neighbor: peer.node, usable: *usable, srtt_us: *srtt_us, cost: *cost }
     }
 
-    /// Smooths a sample in (RFC 6298's gain); true if the advertised cost changed.
-    fn measure(&mut self, rtt_us: u32) -> bool {
+    /// Smooths a sample in (RFC 6298's gain); true if the advertised cost changed, which one that is set never does.
+    fn measure(&mut self, rtt_us: u32, is_set: bool) -> bool {
         let smoothed = match self.srtt_us {
             None => rtt_us,
             Some(srtt_us) => ((u64::from(srtt_us) * 7 + u64::from(rtt_us)) / 8) as u32,
         };
         self.srtt_us = Some(smoothed);
+        if is_set {
+            return false;
+        }
         let before = self.cost;
         self.cost = quantised(smoothed, before);
         self.cost != before
@@ -104,7 +107,8 @@ impl Node {
         }
         let returning = self.past_links.contains_key(&number);
         let usable_at = if returning { now + LINK_HOLD } else { now };
-        self.links.insert(number, Link::new(peer, usable_at, now));
+        let cost = self.config.link_cost(number).unwrap_or(COST_UNMEASURED);
+        self.links.insert(number, Link::new(peer, cost, usable_at, now));
         self.timers.no_later(Timer::Hold, usable_at);
         self.timers.no_later(Timer::Dial, now);
         self.greet(number);
@@ -158,8 +162,9 @@ impl Node {
     }
 
     pub(crate) fn link_rtt(&mut self, peer: NodeNumber, rtt_us: u32) {
+        let is_set = self.config.link_cost(peer).is_some();
         let Some(link) = self.links.get_mut(&peer) else { return };
-        if link.measure(rtt_us) && link.usable {
+        if link.measure(rtt_us, is_set) && link.usable {
             self.own_changed(false);
         }
     }
@@ -218,6 +223,18 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// \[LNK-1\]: a cost that is set does not follow what is measured.
+    #[test]
+    fn a_cost_that_is_set_stays() {
+        let (issued, expires) = (proto_spec::WallTime(1), proto_spec::WallTime(2));
+        let node = NodeNumber::new(2).unwrap();
+        let peer = Signer { node, key: [1; 32], certificate: [2; 32], issued, expires };
+        let mut link = Link::new(peer, 205, Timestamp::ZERO, Timestamp::ZERO);
+        assert!(!link.measure(70_000, true));
+        assert_eq!((link.cost, link.srtt_us), (205, Some(70_000)));
+        assert!(link.measure(70_000, false) && link.cost > 600);
+    }
 
     /// \[LNK-1\]: jitter inside a step moves nothing; a real change does; steps widen with the round trip.
     #[test]

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use proto_spec::NodeNumber;
 use proto_spec::lsa::{LSA_ADDRESS_LENGTH_MAX, LSA_ADDRESSES_MAX, LSA_TEXT_LENGTH_MAX, Roles};
-use sealcast_mesh::config::{LINKS_MAX, SEEDS_MAX};
+use sealcast_mesh::config::{COST_MAX, LINK_COSTS_MAX, LINKS_MAX, SEEDS_MAX};
 use serde::Deserialize;
 
 use super::Config;
 
 /// Nodes that `neighbors_allowed` may name: far more than links.
 const NEIGHBORS_ALLOWED_MAX: usize = 1_024;
+/// The core counts in tenths of a millisecond.
+const COSTS_PER_MS: u16 = 10;
 
 /// `[mesh]`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -28,6 +30,8 @@ pub struct Mesh {
     pub links_max: usize,
     /// The only nodes that it may be linked with; absent: all.
     pub neighbors_allowed: Option<Vec<u16>>,
+    /// Neighbours with what the link to each costs, in milliseconds, in place of what is measured.
+    pub link_costs_ms: Vec<(u16, u16)>,
     /// Looks for nodes on the local network.
     pub mdns: bool,
     /// Writes what the overlay is told to the state folder.
@@ -43,6 +47,7 @@ impl Default for Mesh {
             failure_domain: String::new(),
             links_max: sealcast_mesh::Config::default().links_max,
             neighbors_allowed: None,
+            link_costs_ms: Vec::new(),
             mdns: false,
             journal: false,
         }
@@ -90,6 +95,23 @@ impl Mesh {
                 format!("must name at most {NEIGHBORS_ALLOWED_MAX} node numbers from 1 to 65535"),
             );
         }
+        let cost_ms_max = COST_MAX / COSTS_PER_MS;
+        let mut neighbors: Vec<u16> = self.link_costs_ms.iter().map(|(node, _)| *node).collect();
+        neighbors.sort_unstable();
+        neighbors.dedup();
+        if neighbors.len() != self.link_costs_ms.len()
+            || neighbors.len() > LINK_COSTS_MAX
+            || neighbors.contains(&0)
+            || self.link_costs_ms.iter().any(|(_, cost_ms)| !(1..=cost_ms_max).contains(cost_ms))
+        {
+            return wrong(
+                "mesh.link_costs_ms",
+                format!(
+                    "must name at most {LINK_COSTS_MAX} node numbers from 1 to 65535, each once and with 1 to \
+                     {cost_ms_max} milliseconds"
+                ),
+            );
+        }
         if listen.is_none() {
             for (key, set) in [
                 ("mesh.seeds", !self.seeds.is_empty()),
@@ -113,12 +135,17 @@ impl Config {
         trunk_port: Option<u16>,
         roles: Roles,
     ) -> sealcast_mesh::Config {
-        let Mesh { seeds, region, failure_domain, links_max, neighbors_allowed, .. } = self.mesh.clone();
+        let Mesh { seeds, region, failure_domain, links_max, neighbors_allowed, link_costs_ms, .. } =
+            self.mesh.clone();
         let allowed = |numbers: Vec<u16>| numbers.into_iter().filter_map(NodeNumber::new).collect();
+        let cost = |(node, cost_ms): (u16, u16)| {
+            NodeNumber::new(node).map(|node| (node, cost_ms.saturating_mul(COSTS_PER_MS)))
+        };
         let ports = endpoint_ports.iter().take(LSA_ADDRESSES_MAX);
         sealcast_mesh::Config {
             links_max,
             neighbors_allowed: neighbors_allowed.map(allowed),
+            link_costs: link_costs_ms.into_iter().filter_map(cost).collect(),
             seeds,
             roles,
             capacity: u32::try_from(self.limits.attachments_max).unwrap_or(u32::MAX),
@@ -185,6 +212,9 @@ mod tests {
         assert_eq!(wrong(|mesh| mesh.links_max = 0), "mesh.links_max");
         assert_eq!(wrong(|mesh| mesh.links_max = LINKS_MAX + 1), "mesh.links_max");
         assert_eq!(wrong(|mesh| mesh.neighbors_allowed = Some(vec![0])), "mesh.neighbors_allowed");
+        for costs in [vec![(0, 1)], vec![(2, 0)], vec![(2, 3_277)], vec![(2, 1), (2, 5)]] {
+            assert_eq!(wrong(|mesh| mesh.link_costs_ms = costs), "mesh.link_costs_ms");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is measured, each figure with a bound that no policy can be below.
 
 /// The figures of a run, in this order; docs/SCENARIOS.md says what each is.
-pub const FIGURES: [&str; 12] = [
+pub const FIGURES: [&str; 13] = [
     "load_over_mean",
     "herd",
     "rtt_p50_ms",
@@ -14,6 +14,7 @@ pub const FIGURES: [&str; 12] = [
     "rejects_percent",
     "rejects_with_room_percent",
     "oscillations",
+    "redirects_percent",
 ];
 
 /// A value with its bound; none if there was nothing to measure.

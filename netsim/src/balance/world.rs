@@ -63,6 +63,8 @@ struct Node {
     /// Whether brokers take it for alive.
     known: bool,
     reports: u64,
+    /// How much of its load it tells, in percent: all of it unless it lies.
+    told_percent: u64,
     /// Admitted since the last window.
     admitted: u64,
 }
@@ -99,6 +101,7 @@ struct Counts {
     oscillations: u64,
     asked: u64,
     rejected: u64,
+    redirected: u64,
     asked_with_room: u64,
     rejected_with_room: u64,
 }
@@ -162,6 +165,7 @@ impl<'a> World<'a> {
             alive: true,
             known: true,
             reports: 0,
+            told_percent: 100,
             admitted: 0,
         };
         let site = |plan: &crate::scenario::NodePlan| Site {
@@ -293,11 +297,12 @@ impl<'a> World<'a> {
     fn report(&mut self, index: usize) -> LoadReport {
         let node = &mut self.nodes[index];
         node.reports += 1;
+        let told = node.load * node.told_percent / 100;
         LoadReport {
             sequence: node.reports,
-            attachments: node.load as u32,
+            attachments: told as u32,
             capacity: node.capacity as u32,
-            full: node.load >= node.capacity,
+            full: told >= node.capacity,
             ..LoadReport::default()
         }
     }
@@ -380,6 +385,7 @@ impl<'a> World<'a> {
         if self.has_room(first) {
             return Some(first);
         }
+        self.counts.redirected += 1;
         let second = self.elsewhere(first, broker, &session, now)?;
         self.has_room(second).then_some(second)
     }
@@ -525,6 +531,13 @@ impl<'a> World<'a> {
 
     fn fault(&mut self, index: usize, now: Timestamp) {
         let scenario = self.scenario;
+        if let Fault::Lie { nodes, load_percent } = &scenario.faults[index].fault {
+            for node in self.nodes.iter_mut().filter(|node| nodes.contains(&node.number)) {
+                node.told_percent = *load_percent;
+                self.trace.event(now.0.as_nanos() as u64, node.number.value().into());
+            }
+            return;
+        }
         let (nodes, back) = match &scenario.faults[index].fault {
             Fault::Kill(nodes) => (nodes, false),
             Fault::Restart(nodes) => (nodes, true),
@@ -578,19 +591,22 @@ impl<'a> World<'a> {
         }
     }
 
+    /// How even the load is over nodes that tell the truth: no policy can do anything about the others.
     fn look(&mut self) {
         if let Some(mesh) = &mut self.mesh {
             mesh.look();
         }
         for (group, spread) in self.groups.iter().zip(&mut self.counts.loads) {
-            let living = group.iter().map(|at| &self.nodes[*at]).filter(|node| node.alive);
+            let honest = |node: &&Node| node.alive && node.told_percent == 100;
+            let living = group.iter().map(|at| &self.nodes[*at]).filter(honest);
             spread.add(&living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>());
         }
     }
 
     fn close_window(&mut self) {
         for (group, spread) in self.groups.iter().zip(&mut self.counts.herds) {
-            let living = group.iter().map(|at| &self.nodes[*at]).filter(|node| node.alive);
+            let honest = |node: &&Node| node.alive && node.told_percent == 100;
+            let living = group.iter().map(|at| &self.nodes[*at]).filter(honest);
             spread.add(&living.map(|node| (node.admitted, node.capacity)).collect::<Vec<_>>());
         }
         self.nodes.iter_mut().for_each(|node| node.admitted = 0);
@@ -641,6 +657,7 @@ impl<'a> World<'a> {
             Figure::new(percent(counts.rejected, counts.asked), none),
             Figure::new(percent(counts.rejected_with_room, counts.asked_with_room), none),
             Figure::new(Some(counts.oscillations as f64), none),
+            Figure::new(percent(counts.redirected, counts.asked), none),
         ]
     }
 }

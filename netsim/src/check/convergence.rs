@@ -104,6 +104,7 @@ impl World {
     /// The longest way and the slowest link: how long news travels at most.
     fn spread(&self) -> Duration {
         let slowest = self.trunks.keys().map(|(a, b)| self.latency(*a, *b)).max().unwrap_or_default();
+        let slowest = slowest + self.live().iter().map(|node| self.delay_at(*node)).max().unwrap_or_default();
         let diameter = self.diameter();
         let jitter = 100 + self.plan.jitter_percent as u32;
         // Latency with its jitter, and a check of the signature at each hop.

@@ -11,7 +11,7 @@ impl World {
     pub(crate) fn check_move(&mut self, who: &str, left: Stay, to: NodeNumber) {
         let host = &self.hosts[&left.node];
         let died = host.node.is_none() || host.boot != left.boot;
-        if died || left.excused {
+        if died || left.excused || host.service.is_slow() {
             return;
         }
         self.checkers.moved_beyond += 1;

@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Write everything measured to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write there as JSON where everything is in the end of the last run: placement, routes, egress sets
+    #[arg(long, value_name = "FILE", conflicts_with = "soak")]
+    state: Option<PathBuf>,
     /// Keep keys, configurations and logs in this folder, one below it for each run
     #[arg(long, value_name = "DIR")]
     keep_logs: Option<PathBuf>,
@@ -99,11 +102,15 @@ fn all(arguments: &Arguments, scenario: &Scenario, programs: &Programs) -> anyho
                 undisturbed,
                 kept: false,
                 netns: arguments.netns,
+                state: arguments.state.is_some() && !undisturbed,
                 log_level: &arguments.log_level,
             };
             play::play(&run)
         })?;
         eprintln!("lab: {}, {name}: {:.1} s", scenario.name, begun.elapsed().as_secs_f64());
+        if let (Some(path), Some(state)) = (&arguments.state, &record.state) {
+            state.write(path).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
         anyhow::Ok(Ran::new(record, checks))
     };
     let baseline = if baseline { Some(one("undisturbed", arguments.seed, true)?) } else { None };

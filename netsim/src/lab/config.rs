@@ -33,6 +33,8 @@ pub struct NodeSpec {
     pub links_max: usize,
     /// The only nodes that it may be linked with; `None` for all.
     pub neighbors_allowed: Option<Vec<NodeNumber>>,
+    /// What its links cost where that is set, by neighbour, in milliseconds.
+    pub link_costs_ms: Vec<(NodeNumber, u64)>,
     /// How long it may take to drain, in milliseconds.
     pub drain_ms: u64,
 }
@@ -112,6 +114,13 @@ pub(super) fn text(spec: &NodeSpec, fronts: Fronts, seeds: &[SocketAddr], common
             let allowed = allowed.iter().map(|node| i64::from(node.value()).into()).collect();
             mesh.push(("neighbors_allowed", Value::Array(allowed)));
         }
+        if !spec.link_costs_ms.is_empty() {
+            let whole = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+            let cost = |(node, cost_ms): &(NodeNumber, u64)| {
+                Value::Array(vec![whole(node.value().into()), whole(*cost_ms)])
+            };
+            mesh.push(("link_costs_ms", Value::Array(spec.link_costs_ms.iter().map(cost).collect())));
+        }
         section("mesh", mesh);
     }
     section("listen", listen);
@@ -149,6 +158,7 @@ mod tests {
             broker: false,
             links_max: 4,
             neighbors_allowed: Some(vec![node(1), node(3)]),
+            link_costs_ms: vec![(node(3), 80)],
             drain_ms: 5_000,
         }
     }
@@ -186,6 +196,7 @@ mod tests {
         assert_eq!(config["mesh"]["failure_domain"].as_str(), Some("rack \"1\""));
         assert_eq!(config["mesh"]["links_max"].as_integer(), Some(4));
         assert_eq!(config["mesh"]["neighbors_allowed"].as_array().unwrap().len(), 2);
+        assert_eq!(config["mesh"]["link_costs_ms"][0][1].as_integer(), Some(80));
         assert_eq!(config["limits"]["attachments_max"].as_integer(), Some(50));
         assert_eq!(config["drain"]["deadline_ms"].as_integer(), Some(5_000));
         assert_eq!(config["identity"]["key"].as_str(), Some("/p/node-2.key"));

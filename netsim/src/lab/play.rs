@@ -4,6 +4,7 @@
 //! One thread waits for what comes next: a line to say, a fault, an event of a program, a node to look after.
 
 mod stage;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use super::mesh::{Crash, NodeState};
 use super::people::Told;
 use super::programs::Programs;
 use crate::scenario::{Fault, LoadKind, Scenario};
+use crate::state::EndState;
 use sealcast_process::Hub;
 use stage::Stage;
 pub(super) use stage::playable;
@@ -62,6 +64,8 @@ pub(super) struct Record {
     pub(super) memory: BTreeMap<(NodeNumber, u32), Vec<u64>>,
     /// What else is to be known.
     pub(super) notes: BTreeSet<String>,
+    /// Where everything is in the end, if that is wanted and nothing crashed.
+    pub(super) state: Option<EndState>,
 }
 
 /// What one run is given.
@@ -77,6 +81,8 @@ pub(super) struct Run<'a> {
     pub(super) kept: bool,
     /// Programs stand in network namespaces.
     pub(super) netns: bool,
+    /// Whether they are asked in the end where everything is.
+    pub(super) state: bool,
     pub(super) log_level: &'a str,
 }
 
@@ -139,6 +145,9 @@ pub(super) fn play(run: &Run<'_>) -> anyhow::Result<Record> {
     let times: Vec<Duration> = record.faults.iter().map(|(at, _)| *at).collect();
     record.gaps = record.lines.gaps(&times, end);
     playing.close(&stage, &mut record);
+    if run.state && record.crash.is_none() {
+        record.state = Some(state::end(&mut stage, run.scenario)?);
+    }
     record.crash = record.crash.or_else(|| panicked(run.folder));
     Ok(record)
 }
@@ -451,6 +460,8 @@ pub(super) fn name_of(fault: &Fault) -> String {
         Fault::Loss { between, percent } => format!("loss {percent}% {}", list(between)),
         Fault::Delay { between, by } => format!("delay {} ms {}", by.as_millis(), list(between)),
         Fault::Slow { endpoint, .. } => format!("slow {endpoint}"),
+        Fault::SlowNode { nodes, times } => format!("slow {times} times {}", list(nodes)),
+        Fault::Lie { nodes, load_percent } => format!("lie {load_percent}% {}", list(nodes)),
         Fault::Clock { nodes, .. } => format!("clock {}", list(nodes)),
     }
 }
@@ -466,6 +477,8 @@ fn nodes_of(fault: &Fault) -> Vec<NodeNumber> {
         | Fault::Revoke(nodes)
         | Fault::Drain { nodes, .. }
         | Fault::Clock { nodes, .. }
+        | Fault::SlowNode { nodes, .. }
+        | Fault::Lie { nodes, .. }
         | Fault::Loss { between: nodes, .. }
         | Fault::Delay { between: nodes, .. } => nodes.clone(),
         Fault::Partition(sides) => sides.concat(),

@@ -52,6 +52,7 @@ impl Trial {
             undisturbed,
             kept,
             netns: false,
+            state: false,
             log_level: "warn",
         };
         Ok(Trial::new(play::play(&run)?))

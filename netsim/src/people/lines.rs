@@ -443,7 +443,7 @@ impl World {
     }
 
     /// Every gateway learns which nodes serve.
-    fn tell_elsewhere(&mut self) {
+    pub(crate) fn tell_elsewhere(&mut self) {
         let serving: Vec<NodeNumber> = self
             .hosts
             .iter()

@@ -14,6 +14,7 @@ use sealcast_endpoint_core::event::{Direction, Event as Told, State};
 use sealcast_endpoint_core::null::Null;
 use sealcast_endpoint_core::session::{Accept, CallFailure, Config, Endpoint, Output, Reached, Way};
 use sealcast_endpoint_core::{JoinCode, Suite};
+use sealcast_placement::WAY_UNKNOWN_US;
 use sealcast_placement::place::NodeView;
 
 use super::disk::Disk;
@@ -113,6 +114,7 @@ impl World {
     /// Puts a scenario's endpoints into the world, and lets them begin.
     pub fn populate(&mut self, scenario: &Scenario) {
         self.people.loads = scenario.workload.clone();
+        self.people.joins_apart = scenario.joins_apart;
         for (session, plan) in scenario.sessions.iter().enumerate() {
             let id = {
                 let mut bytes = [0; 16];
@@ -154,8 +156,26 @@ impl World {
                     held: None,
                 });
             }
+            if scenario.joins_apart.is_some() {
+                self.people.to_begin.push_back(first);
+                continue;
+            }
             let wait = Duration::from_millis(self.people.random().range(0, 1_000));
             self.schedule(wait, Event::People(PeopleEvent::Begin { who: first }));
+        }
+    }
+
+    /// Where endpoints join one after the other, the next session begins when everybody of those before it is in.
+    pub fn begin_next_session(&mut self) {
+        let (Some(apart), Some(first)) = (self.people.joins_apart, self.people.to_begin.front().copied())
+        else {
+            return;
+        };
+        let before = &self.people.persons[..first];
+        let size = |session| before.iter().filter(|person| person.session == session).count();
+        if before.iter().all(|person| person.member && person.roster == size(person.session)) {
+            self.people.to_begin.pop_front();
+            self.schedule(apart, Event::People(PeopleEvent::Begin { who: first }));
         }
     }
 
@@ -207,7 +227,7 @@ impl World {
     }
 
     /// A node that has a broker and runs.
-    fn broker_node(&self) -> Option<NodeNumber> {
+    pub(super) fn broker_node(&self) -> Option<NodeNumber> {
         let brokers = self.plan.nodes.iter().filter(|node| node.broker).map(|node| node.number);
         brokers.into_iter().find(|number| self.is_awake(*number))
     }
@@ -338,16 +358,17 @@ impl World {
         let (region, session) = (self.people.persons[who].region, self.people.persons[who].session);
         let others = self.people.persons.iter().filter(|person| person.session == session);
         let carrying: Vec<NodeNumber> = others.filter_map(|person| Some(person.stay?.node)).collect();
+        let ways_us = self.ways_to(&carrying);
         let farthest = |number: NodeNumber| {
-            let ways = carrying.iter().map(|other| self.network.latency(number, *other).as_micros() as u32);
-            ways.max().filter(|_| !carrying.contains(&number)).unwrap_or(0)
+            let way = ways_us.get(&number).copied();
+            if carrying.is_empty() { 0 } else { way.unwrap_or(WAY_UNKNOWN_US) }
         };
         let nodes = self.plan.nodes.iter().filter(|node| awake.contains(&node.number));
         nodes
             .map(|node| NodeView {
                 node: node.number,
                 failure_domain: node.failure_domain.clone(),
-                rtt_us: Some((self.network.access(region, node.number) * 2).as_micros() as u32),
+                rtt_us: Some(self.probe_us(region, node.number)),
                 tree_us: farthest(node.number),
                 carries_session: carrying.contains(&node.number),
                 capacity: node.capacity,
@@ -359,6 +380,11 @@ impl World {
                 full: false,
             })
             .collect()
+    }
+
+    /// What an endpoint measures who asks a node from a region.
+    fn probe_us(&self, region: usize, node: NodeNumber) -> u32 {
+        (self.network.access(region, node) * 2 + self.delay_at(node)).as_micros() as u32
     }
 
     /// Every node, the nearest to a region first.
@@ -499,7 +525,7 @@ impl World {
         candidates.retain(|number| !avoid.contains(&address(*number)));
         let (mut start, mut best) = (Duration::ZERO, None);
         for number in candidates {
-            let trip = self.network.access(region, number) * 2;
+            let trip = self.network.access(region, number) * 2 + self.delay_at(number);
             let done = start + trip * SETUP_TRIPS;
             let host = &self.hosts[&number];
             if host.node.is_none() {
@@ -630,7 +656,8 @@ impl World {
             Told::Members { members } => self.people.persons[who].roster = members.len(),
             Told::Code { code, .. } => {
                 let session = self.people.persons[who].session;
-                self.schedule(USER_TAKES, Event::People(PeopleEvent::Typed { session, code }));
+                let takes = self.people.joins_apart.map_or(USER_TAKES, |apart| apart.max(USER_TAKES));
+                self.schedule(takes, Event::People(PeopleEvent::Typed { session, code }));
             }
             Told::Chat { from, text, .. } => self.line_shown(who, from, &text),
             Told::Reattached { node, .. } => {

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) about: String,
     pub(super) duration_s: Option<u64>,
     pub(super) duration_ms: Option<u64>,
+    pub(super) joins_apart_ms: Option<u64>,
     pub(super) regions: Spanned<Regions>,
     #[serde(default)]
     pub(super) mesh: Option<Spanned<Mesh>>,
@@ -47,6 +48,8 @@ pub(super) struct Regions {
 pub(super) struct Mesh {
     pub(super) links_max: Option<usize>,
     pub(super) links_allowed: Option<Vec<[u16; 2]>>,
+    #[serde(default)]
+    pub(super) link_costs_ms: Vec<(u16, u16, u64)>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Debug)]
@@ -59,6 +62,8 @@ pub(super) struct Node {
     pub(super) capacity: Option<u32>,
     #[serde(default)]
     pub(super) broker: bool,
+    #[serde(default)]
+    pub(super) service_us: u64,
 }
 
 #[derive(Deserialize, Serialize, Clone, Debug)]
@@ -113,6 +118,8 @@ pub(super) struct Fault {
     pub(super) percent: Option<u64>,
     pub(super) by_ms: Option<u64>,
     pub(super) offset_ms: Option<i64>,
+    pub(super) times: Option<u64>,
+    pub(super) load_percent: Option<u64>,
     pub(super) within_ms: Option<u64>,
     pub(super) session: Option<String>,
     pub(super) endpoint: Option<String>,

@@ -1,13 +1,13 @@
 //! From text to a scenario that makes sense: every refusal names file, line, key and what to do.
 
 mod arrivals;
+mod mesh;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
 use proto_spec::NodeNumber;
-use sealcast_mesh::config::LINKS_MAX;
 use toml::Spanned;
 
 use super::file::{self, File};
@@ -25,6 +25,14 @@ const CHAT_BYTES_MIN: u64 = 24;
 const PACKET_BYTES_MAX: u64 = 16 * 1024;
 /// Things a second that one endpoint can be asked to send.
 const PER_S_MAX: u64 = 10_000;
+/// The longest time that a message may cost a node.
+const SERVICE_US_MAX: u64 = 1_000_000;
+/// A node is slower by so much at most.
+const TIMES_MAX: u64 = 1_000;
+/// A lying node claims so much at most of what it has.
+const LOAD_PERCENT_MAX: u64 = 1_000;
+/// The most time between two that join.
+const JOINS_APART_MS_MAX: u64 = 60_000;
 /// How long a drain may take if the file does not say.
 const DRAIN_WITHIN_MS: u64 = 30_000;
 
@@ -54,10 +62,15 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
     let regions = source.regions(&raw.regions)?;
     let mut reader = Reader { source, duration, regions, nodes: Vec::new(), sessions: Vec::new() };
     reader.nodes = reader.read_nodes(&raw.node)?;
-    let (links_max, links_allowed) = reader.mesh(raw.mesh.as_ref())?;
+    let links = reader.links(raw.mesh.as_ref())?;
     reader.sessions = reader.read_sessions(&raw.session)?;
     let arrivals = reader.read_arrivals(&raw)?;
     let reports = reader.read_reports(raw.reports.as_ref())?;
+    reader.everybody_fits(&raw)?;
+    if raw.joins_apart_ms.is_some_and(|apart| !(1..=JOINS_APART_MS_MAX).contains(&apart)) {
+        let sentence = format!("give 1 to {JOINS_APART_MS_MAX}, or leave it out");
+        return Err(reader.source.refuse(&top, "joins_apart_ms", &sentence));
+    }
     let rtt = raw.regions.get_ref();
     let mut scenario = Scenario {
         name: raw.name.clone(),
@@ -67,8 +80,10 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
         rtt_ms: rtt.rtt_ms.clone(),
         jitter_percent: rtt.jitter_percent,
         nodes: reader.nodes.clone(),
-        links_max,
-        links_allowed,
+        links_max: links.max,
+        links_allowed: links.allowed,
+        link_costs_ms: links.costs_ms,
+        joins_apart: raw.joins_apart_ms.map(Duration::from_millis),
         sessions: reader.sessions.clone(),
         arrivals,
         reports,
@@ -251,6 +266,10 @@ impl Reader<'_> {
                 let key = if count == 0 { "count" } else { "number" };
                 return Err(self.source.refuse(&table, key, "numbers are 1 to 65535, and a count is not 0"));
             };
+            if raw.service_us > SERVICE_US_MAX {
+                let sentence = format!("at most {SERVICE_US_MAX}: no node takes a second for a message");
+                return Err(self.source.refuse(&table, "service_us", &sentence));
+            }
             if raw.capacity == Some(0) {
                 return Err(self.source.refuse(&table, "capacity", "a node admits at least one attachment"));
             }
@@ -266,6 +285,7 @@ impl Reader<'_> {
                     failure_domain: raw.failure_domain.clone().unwrap_or_else(|| format!("node-{value}")),
                     capacity: raw.capacity.unwrap_or(10_000),
                     broker: raw.broker,
+                    service_us: raw.service_us,
                 });
             }
             if nodes.len() > NODES_MAX {
@@ -279,41 +299,6 @@ impl Reader<'_> {
         }
         nodes.sort_by_key(|node| node.number);
         Ok(nodes)
-    }
-
-    #[allow(clippy::type_complexity)] // a pair of settings, named where they go
-    fn mesh(
-        &self,
-        raw: Option<&Spanned<file::Mesh>>,
-    ) -> Outcome<(usize, Option<BTreeSet<(NodeNumber, NodeNumber)>>)> {
-        let Some(raw) = raw else { return Ok((16, None)) };
-        let table = table("mesh", raw);
-        let links_max = raw.get_ref().links_max.unwrap_or(16);
-        if !(1..=LINKS_MAX).contains(&links_max) {
-            return Err(self.source.refuse(&table, "links_max", &format!("give 1 to {LINKS_MAX}")));
-        }
-        let Some(pairs) = &raw.get_ref().links_allowed else { return Ok((links_max, None)) };
-        let mut allowed = BTreeSet::new();
-        for [a, b] in pairs {
-            let (a, b) =
-                (self.number(&table, "links_allowed", *a)?, self.number(&table, "links_allowed", *b)?);
-            if a == b {
-                return Err(self.source.refuse(&table, "links_allowed", "a node has no link with itself"));
-            }
-            allowed.insert((a.min(b), a.max(b)));
-        }
-        let mut reached = BTreeSet::from([self.nodes[0].number]);
-        while let Some(next) = allowed.iter().find_map(|(a, b)| {
-            let (has_a, has_b) = (reached.contains(a), reached.contains(b));
-            (has_a != has_b).then_some(if has_a { *b } else { *a })
-        }) {
-            reached.insert(next);
-        }
-        if let Some(apart) = self.nodes.iter().find(|node| !reached.contains(&node.number)) {
-            let sentence = format!("nothing leads to node {}: allow a link with it", apart.number);
-            return Err(self.source.refuse(&table, "links_allowed", &sentence));
-        }
-        Ok((links_max, Some(allowed)))
     }
 
     fn read_sessions(&self, raw: &file::Tables<file::Session>) -> Outcome<Vec<SessionPlan>> {
@@ -557,6 +542,26 @@ impl FaultReader<'_> {
                 }
                 Ok(Fault::Delay { between: self.several("between")?, by: Duration::from_millis(by_ms) })
             }
+            "slow" if raw.endpoint.is_none() && raw.session.is_none() && raw.downstream_kib_s.is_none() => {
+                self.only(&with(&["times"]))?;
+                let times = raw.times.unwrap_or(10);
+                if !(1..=TIMES_MAX).contains(&times) {
+                    return Err(self.refuse("times", &format!("give 1 to {TIMES_MAX}; 1 is as before")));
+                }
+                Ok(Fault::SlowNode { nodes: self.targets()?, times })
+            }
+            "fast" => {
+                self.only(TARGETS)?;
+                Ok(Fault::SlowNode { nodes: self.targets()?, times: 1 })
+            }
+            "lie" => {
+                self.only(&with(&["load_percent"]))?;
+                let load_percent = self.needs("load_percent", raw.load_percent)?;
+                if load_percent > LOAD_PERCENT_MAX {
+                    return Err(self.refuse("load_percent", &format!("at most {LOAD_PERCENT_MAX}")));
+                }
+                Ok(Fault::Lie { nodes: self.targets()?, load_percent })
+            }
             "slow" => {
                 self.only(&["session", "endpoint", "downstream_kib_s"])?;
                 let endpoint = self.needs("endpoint", raw.endpoint.clone())?;
@@ -574,7 +579,7 @@ impl FaultReader<'_> {
             _ => Err(self.refuse(
                 "kind",
                 "say kill, stop, continue, restart, drain, undrain, revoke, clock, partition, silence, heal, reset, \
-                 loss, delay or slow",
+                 loss, delay, slow, fast or lie",
             )),
         }
     }
@@ -603,6 +608,8 @@ impl FaultReader<'_> {
             ("by_ms", raw.by_ms.is_some()),
             ("offset_ms", raw.offset_ms.is_some()),
             ("within_ms", raw.within_ms.is_some()),
+            ("times", raw.times.is_some()),
+            ("load_percent", raw.load_percent.is_some()),
             ("session", raw.session.is_some()),
             ("endpoint", raw.endpoint.is_some()),
             ("downstream_kib_s", raw.downstream_kib_s.is_some()),

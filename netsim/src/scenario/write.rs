@@ -28,6 +28,7 @@ impl Scenario {
             about: self.about.clone(),
             duration_s: whole_s.then_some(self.duration.as_secs()),
             duration_ms: (!whole_s).then(|| ms(self.duration)),
+            joins_apart_ms: self.joins_apart.map(ms),
             regions: somewhere(file::Regions {
                 names: self.regions.clone(),
                 rtt_ms: self.rtt_ms.clone(),
@@ -39,6 +40,11 @@ impl Scenario {
                     .links_allowed
                     .as_ref()
                     .map(|pairs| pairs.iter().map(|(a, b)| [a.value(), b.value()]).collect()),
+                link_costs_ms: self
+                    .link_costs_ms
+                    .iter()
+                    .map(|((a, b), cost_ms)| (a.value(), b.value(), *cost_ms))
+                    .collect(),
             })),
             node: self.nodes.iter().map(|node| somewhere(self.node_table(node))).collect(),
             session: self.session_tables(),
@@ -63,6 +69,7 @@ impl Scenario {
             failure_domain: Some(node.failure_domain.clone()),
             capacity: Some(node.capacity),
             broker: node.broker,
+            service_us: node.service_us,
         }
     }
 
@@ -225,6 +232,10 @@ fn fault(timed: &TimedFault) -> file::Fault {
         Fault::Undrain(nodes) => on("undrain", nodes),
         Fault::Revoke(nodes) => on("revoke", nodes),
         Fault::Drain { nodes, within } => file::Fault { within_ms: Some(ms(*within)), ..on("drain", nodes) },
+        Fault::SlowNode { nodes, times } => file::Fault { times: Some(*times), ..on("slow", nodes) },
+        Fault::Lie { nodes, load_percent } => {
+            file::Fault { load_percent: Some(*load_percent), ..on("lie", nodes) }
+        }
         Fault::Clock { nodes, offset_ms } => {
             file::Fault { offset_ms: Some(*offset_ms), ..on("clock", nodes) }
         }

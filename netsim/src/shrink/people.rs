@@ -158,6 +158,10 @@ fn meets(fault: &Fault, left: &[NodeNumber]) -> Option<Fault> {
         Fault::Undrain(nodes) => Fault::Undrain(some(nodes, 1)?),
         Fault::Revoke(nodes) => Fault::Revoke(some(nodes, 1)?),
         Fault::Drain { nodes, within } => Fault::Drain { nodes: some(nodes, 1)?, within: *within },
+        Fault::SlowNode { nodes, times } => Fault::SlowNode { nodes: some(nodes, 1)?, times: *times },
+        Fault::Lie { nodes, load_percent } => {
+            Fault::Lie { nodes: some(nodes, 1)?, load_percent: *load_percent }
+        }
         Fault::Clock { nodes, offset_ms } => Fault::Clock { nodes: some(nodes, 1)?, offset_ms: *offset_ms },
         Fault::Partition(sides) => {
             let sides: Vec<Vec<NodeNumber>> = sides.iter().filter_map(|side| some(side, 1)).collect();

@@ -10,6 +10,7 @@ use sealcast_mesh::{Alarm, CloseReason, Config, Identity, Input, Node, Output, j
 
 use super::network::pair;
 use super::plan::NodeSpec;
+use super::service::Service;
 use super::world::{Event, WALL_START, World};
 
 /// A node's journal and its outputs, written down when somebody asks for it.
@@ -55,6 +56,10 @@ pub struct Host {
     pub closed: Vec<(NodeNumber, CloseReason)>,
     /// Kept while there is one.
     pub journal: Option<Recording>,
+    /// Its queue, if its work takes time.
+    pub service: Service,
+    /// How much of its attachments it tells as its load, in percent: all of them unless it lies.
+    pub load_percent: u64,
     /// Whether the process stands still.
     pub paused: bool,
     /// What came meanwhile.
@@ -98,6 +103,7 @@ impl World {
         let config = Config {
             links_max: self.plan.links_max,
             neighbors_allowed: allowed,
+            link_costs: self.plan.link_costs_of(number),
             seeds,
             roles: if spec.broker { Roles::BROKER.and(Roles::GATEWAY) } else { Roles::GATEWAY },
             capacity: spec.capacity,
@@ -136,6 +142,8 @@ impl World {
             may_stop: false,
             closed: Vec::new(),
             journal: None,
+            service: Service::new(spec.service_us),
+            load_percent: 100,
             paused: false,
             deferred: Vec::new(),
             wake: None,
@@ -201,10 +209,13 @@ impl World {
         host.drain = DrainState::Serving;
         host.may_stop = false;
         host.revoked.clear();
+        host.alarms.retain(|alarm| !matches!(alarm, Alarm::Clock { .. }));
+        host.service.restart();
         host.node = Some(Node::new(host.config.clone(), host.identity.clone(), host.incarnation, seed, now));
         let boot = host.boot;
         self.changed_at = at;
         self.input(number, Input::Tick);
+        self.begin_beats(number);
         if loads {
             self.schedule(Duration::from_secs(1), Event::Load { at: number, boot });
         }

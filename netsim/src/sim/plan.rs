@@ -1,11 +1,11 @@
 //! What a world is made of: nodes and where they stand, the ways between regions, who may be linked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto_spec::NodeNumber;
 
 use super::network::{Pair, pair};
-use crate::scenario::Scenario;
+use crate::scenario::{COSTS_PER_MS, Scenario};
 
 /// A node to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub struct NodeSpec {
     pub capacity: u32,
     /// Whether it has a broker.
     pub broker: bool,
+    /// What each message costs it, in microseconds.
+    pub service_us: u64,
 }
 
 /// A world to be.
@@ -39,6 +41,8 @@ pub struct Plan {
     pub links_max: usize,
     /// The only pairs that may be linked; `None` for all.
     pub allowed: Option<BTreeSet<Pair>>,
+    /// What links cost where it is set, in tenths of a millisecond.
+    pub link_costs: BTreeMap<Pair, u16>,
     /// Whether nodes tell their load.
     pub loads: bool,
     /// Whether endpoints are flows: no packets of theirs, and nothing is kept for looking at later.
@@ -56,7 +60,8 @@ impl Plan {
         let spec = |value: u16| {
             let number = NodeNumber::new(value)?;
             let failure_domain = format!("domain {}", value % 4);
-            Some(NodeSpec { number, region: 0, failure_domain, capacity: 10_000, broker: value == 1 })
+            let (capacity, broker, service_us) = (10_000, value == 1, 0);
+            Some(NodeSpec { number, region: 0, failure_domain, capacity, broker, service_us })
         };
         let spread_percent = high_us.saturating_sub(low_us) * 100 / low_us.max(1);
         Plan {
@@ -67,6 +72,7 @@ impl Plan {
             spread_percent,
             links_max: 16,
             allowed: None,
+            link_costs: BTreeMap::new(),
             loads: false,
             light: false,
         }
@@ -97,7 +103,9 @@ impl Plan {
             failure_domain: node.failure_domain.clone(),
             capacity: node.capacity,
             broker: node.broker,
+            service_us: node.service_us,
         };
+        let cost = |(pair, ms): (&Pair, &u64)| (*pair, (ms * COSTS_PER_MS) as u16);
         Plan {
             seed,
             nodes: scenario.nodes.iter().map(spec).collect(),
@@ -106,9 +114,16 @@ impl Plan {
             spread_percent: 0,
             links_max: scenario.links_max,
             allowed: scenario.links_allowed.clone(),
+            link_costs: scenario.link_costs_ms.iter().map(cost).collect(),
             loads: true,
             light: false,
         }
+    }
+
+    /// What a node's links cost where it is set, by neighbour.
+    pub fn link_costs_of(&self, number: NodeNumber) -> Vec<(NodeNumber, u16)> {
+        let ends = self.link_costs.iter().flat_map(|((a, b), cost)| [(*a, *b, *cost), (*b, *a, *cost)]);
+        ends.filter(|(at, ..)| *at == number).map(|(_, peer, cost)| (peer, cost)).collect()
     }
 
     /// Whether two nodes may be linked.

@@ -132,8 +132,13 @@ impl World {
     }
 
     pub(super) fn report_load(&mut self, at: NodeNumber, boot: u64) {
-        let attachments = self.attachments_at(at);
+        let truly = self.attachments_at(at);
+        if truly >= self.hosts[&at].config.capacity {
+            // It will have to send newcomers on.
+            self.tell_elsewhere();
+        }
         let host = self.host_mut(at);
+        let attachments = (u64::from(truly) * host.load_percent / 100) as u32;
         if host.boot != boot || host.node.is_none() {
             return;
         }

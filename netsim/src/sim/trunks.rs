@@ -22,6 +22,8 @@ use super::world::{Event, World};
 pub const DETECTION: Duration = Duration::from_millis(750);
 /// One-way trips until both ends have proven themselves: TCP, TLS, the second connection.
 const SETUP_WAYS: u32 = 5;
+/// Whoever dials a node that is busier than this gives up.
+const DIAL_MAX: Duration = Duration::from_secs(5);
 /// Between two measurements of a round trip; and in the light profile, where nothing is sent that would change it.
 const RTT_INTERVAL: Duration = Duration::from_secs(3);
 const RTT_INTERVAL_LIGHT: Duration = Duration::from_secs(30);
@@ -35,6 +37,8 @@ pub struct Trunk {
     lanes: [Lane; 2],
     /// Since when nothing that an end says is heard.
     pub(super) quiet: [Option<Timestamp>; 2],
+    /// When each end last said something; kept up for nodes that take their time alone.
+    pub(super) said_at: [Timestamp; 2],
     /// What was said since; heard if the silence ends in time.
     held: [Vec<Event>; 2],
 }
@@ -47,7 +51,7 @@ impl Trunk {
 }
 
 /// The index of an end.
-fn end(at: NodeNumber, peer: NodeNumber) -> usize {
+pub(super) fn end(at: NodeNumber, peer: NodeNumber) -> usize {
     usize::from(at > peer)
 }
 
@@ -55,9 +59,10 @@ impl World {
     pub(super) fn dial(&mut self, from: NodeNumber, to: NodeNumber) {
         let possible =
             from != to && self.is_awake(to) && self.network.joined(from, to) && self.plan.may_link(from, to);
-        if possible {
+        let queued = self.delay_at(from) + self.delay_at(to);
+        if possible && queued < DIAL_MAX {
             let boots = (self.hosts[&from].boot, self.hosts[&to].boot);
-            let setup = self.network.latency(from, to) * SETUP_WAYS;
+            let setup = self.network.latency(from, to) * SETUP_WAYS + queued;
             self.schedule(setup, Event::Up { a: from, b: to, boots });
         }
     }
@@ -92,6 +97,7 @@ impl World {
             up: [true; 2],
             lanes: Default::default(),
             quiet: [None; 2],
+            said_at: [self.now; 2],
             held: Default::default(),
         };
         self.trunks.insert(key, trunk);
@@ -124,7 +130,7 @@ impl World {
     }
 
     /// Neighbours by connections that this end takes for alive.
-    pub(super) fn trunk_peers(&self, at: NodeNumber) -> Vec<NodeNumber> {
+    pub(crate) fn trunk_peers(&self, at: NodeNumber) -> Vec<NodeNumber> {
         let peers = self.trunks.iter().filter_map(|((a, b), trunk)| {
             let peer = if *a == at {
                 *b
@@ -270,6 +276,7 @@ impl World {
         let Some(transit) = transit.filter(|_| trunk.quiet[speaker].is_none()) else {
             return trunk.held[speaker].push(event);
         };
+        trunk.said_at[speaker] = now;
         let at = trunk.lanes[speaker].send(now, bytes, Some(TRUNK_BYTES_PER_S), transit);
         self.schedule_at(at, event);
     }
@@ -291,7 +298,9 @@ impl World {
                 && let Some(there) = self.network.transit(at, peer)
                 && let Some(back) = self.network.transit(peer, at)
             {
-                self.input(at, Input::LinkRtt { peer, rtt_us: (there + back).as_micros() as u32 });
+                // Both ends look at it when they come to it.
+                let rtt = there + back + self.delay_at(at) + self.delay_at(peer);
+                self.input(at, Input::LinkRtt { peer, rtt_us: rtt.as_micros() as u32 });
             }
             let interval = if self.plan.light { RTT_INTERVAL_LIGHT } else { RTT_INTERVAL };
             self.schedule(interval, Event::Rtt { at, peer, trunk });

@@ -92,29 +92,85 @@ pub(crate) struct HeardLoad {
 
 /// What is going to happen.
 pub(crate) enum Event {
-    Wake { to: NodeNumber, boot: u64 },
-    Answer { to: NodeNumber, boot: u64, input: Input },
-    Load { at: NodeNumber, boot: u64 },
-    Up { a: NodeNumber, b: NodeNumber, boots: (u64, u64) },
-    Down { at: NodeNumber, peer: NodeNumber, trunk: u64, boot: u64 },
-    Silent { at: NodeNumber, speaker: NodeNumber, trunk: u64, since: Timestamp },
-    Message { from: NodeNumber, to: NodeNumber, trunk: u64, bytes: Bytes },
-    Rtt { at: NodeNumber, peer: NodeNumber, trunk: u64 },
-    Unit { from: NodeNumber, to: NodeNumber, trunk: u64, unit: Unit },
-    Stale { victim: NodeNumber },
+    Wake {
+        to: NodeNumber,
+        boot: u64,
+    },
+    Answer {
+        to: NodeNumber,
+        boot: u64,
+        input: Input,
+    },
+    Load {
+        at: NodeNumber,
+        boot: u64,
+    },
+    Up {
+        a: NodeNumber,
+        b: NodeNumber,
+        boots: (u64, u64),
+    },
+    Down {
+        at: NodeNumber,
+        peer: NodeNumber,
+        trunk: u64,
+        boot: u64,
+    },
+    Silent {
+        at: NodeNumber,
+        speaker: NodeNumber,
+        trunk: u64,
+        since: Timestamp,
+    },
+    Message {
+        from: NodeNumber,
+        to: NodeNumber,
+        trunk: u64,
+        bytes: Bytes,
+    },
+    Rtt {
+        at: NodeNumber,
+        peer: NodeNumber,
+        trunk: u64,
+    },
+    Unit {
+        from: NodeNumber,
+        to: NodeNumber,
+        trunk: u64,
+        unit: Unit,
+    },
+    Stale {
+        victim: NodeNumber,
+    },
+    /// Time for a heartbeat of a node that takes its time; and its turn has come.
+    Beat {
+        at: NodeNumber,
+        boot: u64,
+    },
+    Beaten {
+        at: NodeNumber,
+        boot: u64,
+    },
+    /// Something has had its turn in its node's queue.
+    Served {
+        at: NodeNumber,
+        boot: u64,
+        event: Box<Event>,
+    },
     People(PeopleEvent),
 }
 
 impl Event {
     /// The node that does something when it happens; it waits while that node stands still.
-    fn actor(&self) -> Option<NodeNumber> {
+    pub(super) fn actor(&self) -> Option<NodeNumber> {
         match self {
             Event::Wake { to, .. } | Event::Answer { to, .. } => Some(*to),
             Event::Message { to, .. } | Event::Unit { to, .. } => Some(*to),
             Event::Load { at, .. } | Event::Down { at, .. } => Some(*at),
             Event::Silent { at, .. } | Event::Rtt { at, .. } => Some(*at),
+            Event::Beaten { at, .. } | Event::Served { at, .. } => Some(*at),
             Event::People(event) => event.node(),
-            Event::Up { .. } | Event::Stale { .. } => None,
+            Event::Up { .. } | Event::Stale { .. } | Event::Beat { .. } => None,
         }
     }
 }
@@ -243,11 +299,17 @@ impl World {
     }
 
     fn event(&mut self, event: Event) {
+        let mut event = event;
         if let Some(actor) = event.actor()
             && let Some(host) = self.hosts.get_mut(&actor)
-            && host.paused
         {
-            return host.deferred.push(event);
+            if host.paused {
+                return host.deferred.push(event);
+            }
+            if host.service.is_at_work() {
+                let Some(turn) = self.queue_up(actor, event) else { return };
+                event = turn;
+            }
         }
         match event {
             Event::Wake { to, boot } => {
@@ -286,6 +348,14 @@ impl World {
             Event::Rtt { at, peer, trunk } => self.measure(at, peer, trunk),
             Event::Unit { from, to, trunk, unit } => self.unit_arrives(from, to, trunk, unit),
             Event::Stale { victim } => self.replay_stale(victim),
+            Event::Beat { at, boot } => self.beat(at, boot),
+            Event::Beaten { at, boot } => {
+                if self.hosts[&at].boot == boot {
+                    self.heard_of(at);
+                }
+            }
+            // Of a process that has ended since.
+            Event::Served { event, .. } => self.event(*event),
             Event::People(event) => self.people_event(event),
         }
     }

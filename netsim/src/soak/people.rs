@@ -1,6 +1,7 @@
 //! Seeds about endpoints: a scenario made up from the seed. Every fault ends within what endpoints stand without losing
 //! anything, so that nothing may be lost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto_spec::NodeNumber;
@@ -29,6 +30,7 @@ pub(super) fn scenario(seed: u64) -> Scenario {
             failure_domain: format!("domain-{}", number.value() % 3),
             capacity: 1_000,
             broker: number.value() <= 2,
+            service_us: 0,
         })
         .collect();
     let numbers: Vec<NodeNumber> = nodes.iter().map(|node| node.number).collect();
@@ -73,6 +75,8 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         nodes,
         links_max: 16,
         links_allowed: None,
+        link_costs_ms: BTreeMap::new(),
+        joins_apart: None,
         sessions,
         arrivals: None,
         reports: Reports { interval: Duration::from_secs(1), age: Duration::ZERO },

@@ -42,8 +42,10 @@ const DRAIN_MS: u64 = 10_000;
 pub(super) struct Seat {
     /// Its session.
     pub(super) session: usize,
+    /// That session's id, by its program's word.
+    pub(super) id: Option<String>,
     /// Its number there.
-    number: Option<u64>,
+    pub(super) number: Option<u64>,
     /// The newest code that it showed.
     codes: VecDeque<String>,
     /// As its program says.
@@ -59,7 +61,7 @@ pub(super) struct Seat {
     standby: bool,
     /// Where the scenario wants it.
     at: At,
-    line: usize,
+    pub(super) line: usize,
 }
 
 impl Seat {
@@ -97,10 +99,14 @@ pub(crate) fn playable(scenario: &Scenario) -> Result<(), String> {
             scenario.name
         ));
     }
-    if scenario.faults.iter().any(|fault| matches!(fault.fault, Fault::Clock { .. })) {
+    if let Some(why) = scenario.faults.iter().find_map(|timed| simulated_alone(&timed.fault)) {
+        return Err(format!("{} {why}: use `netsim run`, or remove the fault", scenario.name));
+    }
+    if let Some(node) = scenario.nodes.iter().find(|node| node.service_us > 0) {
         return Err(format!(
-            "{} turns clocks, and real programs read the machine's: use `netsim run`, or remove the fault",
-            scenario.name
+            "{} says how long node {} takes for a message, and real programs take the time that they need: use `netsim \
+             run`, or remove service_us",
+            scenario.name, node.number
         ));
     }
     if scenario.workload.iter().any(|load| matches!(load.kind, LoadKind::Packets { .. })) {
@@ -110,6 +116,18 @@ pub(crate) fn playable(scenario: &Scenario) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Why real programs cannot suffer a fault, if so.
+fn simulated_alone(fault: &Fault) -> Option<&'static str> {
+    match fault {
+        Fault::Clock { .. } => Some("turns clocks, and real programs read the machine's"),
+        Fault::SlowNode { .. } => {
+            Some("makes nodes slow, and real programs are as fast as the machine lets them")
+        }
+        Fault::Lie { .. } => Some("makes nodes lie about their load, and real programs tell the truth"),
+        _ => None,
+    }
 }
 
 /// The scenario's nodes as the mesh starts them.
@@ -130,6 +148,7 @@ fn plan(scenario: &Scenario, log_level: &str) -> MeshPlan {
         broker: node.broker,
         links_max: scenario.links_max,
         neighbors_allowed: scenario.neighbors_allowed(node.number),
+        link_costs_ms: scenario.link_costs_ms(node.number),
         drain_ms: drain_ms(node.number),
     });
     let accounts = scenario.sessions.len().div_ceil(ACCOUNT_SESSIONS).max(1);
@@ -323,6 +342,8 @@ impl<'h> Stage<'h> {
                     }
                 })?;
             }
+            Fault::SlowNode { .. } => bail!("real programs are as fast as the machine lets them"),
+            Fault::Lie { .. } => bail!("real programs tell the truth"),
             Fault::Clock { .. } => bail!("real programs read the machine's clock"),
         }
         // Whoever was kept to a node that is struck may go elsewhere.
@@ -345,7 +366,7 @@ impl<'h> Stage<'h> {
     pub(super) fn hear(&mut self, who: usize, told: Told) {
         let seat = &mut self.seats[who];
         match told {
-            Told::Session { number, .. } => seat.number = Some(number),
+            Told::Session { id, number } => (seat.id, seat.number) = (Some(id), Some(number)),
             Told::Code { code } => seat.codes.push_back(code),
             Told::State(state) => seat.state = state,
             Told::Members(count) => seat.members = count,
@@ -408,6 +429,7 @@ impl<'h> Stage<'h> {
         let first = self.firsts[session];
         let count = scenario.sessions[session].endpoints.len();
         let role = |seat: &Seat| if seat.provider { "provider" } else { "customer" };
+        self.linger(scenario.joins_apart)?;
         let second = role(&self.seats[first + 1]);
         self.people.host(first, &self.seats[first].at, second)?;
         self.wait("its session", |seats| seats[first].member(), &[first])?;
@@ -420,6 +442,7 @@ impl<'h> Stage<'h> {
             self.wait("a code", |seats| !seats[first].codes.is_empty(), &[first])?;
             let code = self.seats[first].codes.pop_back().context("no code")?;
             self.seats[first].codes.clear();
+            self.linger(scenario.joins_apart)?;
             let seat = &self.seats[who];
             self.people.join(who, &seat.at, &code, seat.provider)?;
             let joined = |seats: &[Seat]| seats[who].member() && seats[first].members == at + 1;
@@ -473,6 +496,15 @@ impl<'h> Stage<'h> {
             }
             ensure!(Instant::now() < deadline, "{} waits for {what} in vain", self.people.name(concerned[0]));
             self.pump(deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Lets time pass, where the scenario wants some between those who join.
+    fn linger(&mut self, apart: Option<Duration>) -> anyhow::Result<()> {
+        let until = Instant::now() + apart.unwrap_or_default();
+        while Instant::now() < until {
+            self.pump(until)?;
         }
         Ok(())
     }

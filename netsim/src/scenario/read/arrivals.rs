@@ -83,8 +83,8 @@ impl Reader<'_> {
                 Fault::Kill(nodes) if nodes.len() == scenario.nodes.len() => {
                     "all nodes die at once: leave one to choose"
                 }
-                Fault::Kill(_) | Fault::Restart(_) => continue,
-                _ => "with [arrivals] say kill or restart",
+                Fault::Kill(_) | Fault::Restart(_) | Fault::Lie { .. } => continue,
+                _ => "with [arrivals] say kill, restart or lie",
             };
             return Err(self.source.refuse(&table("fault", raw), "kind", sentence));
         }

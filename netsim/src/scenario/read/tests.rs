@@ -90,6 +90,40 @@ fn nonsense_is_refused_where_it_stands() {
         ("[80, 2]]", "[81, 2]]", 7, "regions.rtt_ms", "make them equal"),
         ("[[1, 2], [2, 3]]", "[[1, 2]]", 10, "mesh.links_allowed", "nothing leads to node 3"),
         ("[[1, 2], [2, 3]]", "[[1, 2], [2, 9]]", 10, "mesh.links_allowed", "use one of 1, 2, 3"),
+        ("[[1, 2], [2, 3]]", "[[2, 3]]", 10, "mesh.links_allowed", "nothing leads to node 2"),
+        ("[[1, 2], [2, 3]]", "[[1, 2], [2, 3], [3, 3]]", 10, "mesh.links_allowed", "with itself"),
+        (
+            "[[1, 2], [2, 3]]",
+            "[[1, 2], [2, 3]]\nlink_costs_ms = [[1, 3, 5]]",
+            11,
+            "mesh.link_costs_ms",
+            "they have no link",
+        ),
+        (
+            "[[1, 2], [2, 3]]",
+            "[[1, 2], [2, 3]]\nlink_costs_ms = [[1, 2, 5], [2, 1, 6]]",
+            11,
+            "mesh.link_costs_ms",
+            "named twice",
+        ),
+        (
+            "[[1, 2], [2, 3]]",
+            "[[1, 2], [2, 3]]\nlink_costs_ms = [[1, 2, 0]]",
+            11,
+            "mesh.link_costs_ms",
+            "1 to 3276",
+        ),
+        ("rtt_ms = [[2, 80], [80, 2]]", "rtt_ms = [[2, 80]]", 7, "regions.rtt_ms", "a row for each region"),
+        ("rtt_ms = [[2, 80], [80, 2]]", "rtt_ms = [[2, 80], [80]]", 7, "regions.rtt_ms", "a number for each"),
+        ("rtt_ms = [[2, 80], [80, 2]]", "rtt_ms = [[2, 0], [0, 2]]", 7, "regions.rtt_ms", "1 to 2000"),
+        ("broker = true", "broker = true\ncapacity = 0", 16, "node.capacity", "at least one"),
+        ("broker = true", "broker = true\ncapacity = 1", 31, "session.endpoint.node", "raise its capacity"),
+        ("broker = true", "broker = true\nservice_us = 2_000_000", 16, "node.service_us", "at most 1000000"),
+        ("duration_s = 60", "duration_s = 60\njoins_apart_ms = 0", 4, "joins_apart_ms", "1 to 60000"),
+        ("kind = \"kill\"", "kind = \"slow\"\ntimes = 0", 45, "fault.times", "1 to 1000"),
+        ("kind = \"kill\"", "kind = \"fast\"\ntimes = 2", 45, "fault.times", "means nothing"),
+        ("kind = \"kill\"", "kind = \"lie\"", 42, "fault.load_percent", "needs it"),
+        ("count = 2\n\n[[workload]]", "count = 50\n\n[[workload]]", 22, "session.endpoint", "2 to 50"),
         ("region = \"us\"", "region = \"ap\"", 20, "node.region", "use one of eu, us"),
         ("number = 2", "number = 1", 18, "node.number", "its own number"),
         ("broker = true\n", "", 12, "node.broker", "broker = true"),
@@ -125,6 +159,17 @@ fn nonsense_is_refused_where_it_stands() {
         assert!(error.sentence.contains(words), "{to}: {error}");
         assert!(error.to_string().starts_with(&format!("f.toml:{line}: {key}: ")), "{error}");
     }
+}
+
+/// More endpoints than the mesh has room for.
+#[test]
+fn a_mesh_that_is_too_small_is_refused() {
+    let text = GOOD
+        .replace("broker = true", "broker = true\ncapacity = 2")
+        .replace("region = \"us\"\n\n[[session]]", "region = \"us\"\ncapacity = 1\n\n[[session]]");
+    let error = read("f.toml", &text).unwrap_err();
+    assert_eq!((error.line, error.key.as_str()), (38, "session.endpoint.count"), "{error}");
+    assert!(error.sentence.contains("6 endpoints are too many"), "{error}");
 }
 
 #[test]
