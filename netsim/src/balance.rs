@@ -7,12 +7,14 @@
 //! ```text
 //!  demand ──► world: arrive, ask a broker, be admitted or redirected, leave ──► measure: figures, each with its bound
 //!               ▲ reports, late                 policy: whom a broker names        flow: the cheapest assignment
+//!                                                                 series: loads and distributions, for a page
 //! ```
 
 mod demand;
 mod flow;
 mod measure;
 mod policy;
+mod series;
 mod summary;
 mod world;
 
@@ -23,11 +25,13 @@ use serde::Serialize;
 
 pub use measure::{FIGURES, Figure};
 pub use policy::Policy;
+pub use series::{Loads, NodeLoads, Series};
 pub use summary::{Estimate, Summary};
 
 use crate::play::{VERSION, Verdict, profile};
 use crate::scenario::{Arrivals, Scenario};
 use demand::Demand;
+use series::Recorder;
 use world::{Run, run};
 
 /// Seeds of one comparison.
@@ -44,6 +48,8 @@ pub struct Options {
     pub seeds: u64,
     /// So many runs at once; what comes of them is the same.
     pub jobs: usize,
+    /// Whether loads and distributions are written down, for a page.
+    pub series: bool,
 }
 
 /// What came of a comparison.
@@ -80,6 +86,9 @@ pub struct Row {
     pub events: u64,
     /// In the order of [`FIGURES`].
     pub figures: Vec<Summary>,
+    /// If it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 /// Plays a scenario with each policy and seed; `done` is called after each run. `None` if nothing arrives in it.
@@ -94,7 +103,7 @@ pub fn compare(scenario: &Scenario, options: &Options, mut done: impl FnMut()) -
         let (told, results) = mpsc::sync_channel(1);
         for _ in 0..options.jobs.max(1) {
             let (told, next, tasks) = (told.clone(), &next, &tasks);
-            scope.spawn(move || work(scenario, arrivals, tasks, next, &told));
+            scope.spawn(move || work(scenario, arrivals, tasks, options.series, next, &told));
         }
         drop(told);
         for (index, run) in results {
@@ -128,6 +137,7 @@ fn work(
     scenario: &Scenario,
     arrivals: &Arrivals,
     tasks: &[(u64, Policy)],
+    series: bool,
     next: &AtomicUsize,
     told: &mpsc::SyncSender<(usize, Run)>,
 ) {
@@ -135,7 +145,9 @@ fn work(
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some((seed, policy)) = tasks.get(index) else { return };
         let demand = Demand::draw(arrivals, scenario.duration, *seed);
-        if told.send((index, run(scenario, &demand, *policy, *seed))).is_err() {
+        let recorder =
+            series.then(|| Recorder::new(scenario.nodes.iter().map(|node| node.number), scenario.duration));
+        if told.send((index, run(scenario, &demand, (*policy, *seed), recorder))).is_err() {
             return;
         }
     }
@@ -149,7 +161,12 @@ impl Row {
             let figures: Vec<Figure> = runs.iter().map(|run| run.figures[at]).collect();
             Summary::of(name, &figures)
         });
+        let mut series = runs.first().and_then(|run| run.series.clone());
+        for other in runs.iter().skip(1).filter_map(|run| run.series.as_ref()) {
+            series.iter_mut().for_each(|series| series.merge(other));
+        }
         Row {
+            series,
             policy: policy.name(),
             trace: format!("{:016x}", trace.hash()),
             events: runs.iter().map(|run| run.trace.events()).sum(),

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::html;
 use crate::play::{Options, Report, Verdict, play};
 use crate::scenario::{SHIPPED, Scenario};
 use crate::sim::Bug;
@@ -47,6 +48,9 @@ enum Command {
         /// Write the report there as JSON as well; `-` for stdout instead of the table.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Write a page about it there: one HTML file with everything in it.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
         /// Tell on stderr what happens.
         #[arg(long)]
         trace: bool,
@@ -86,7 +90,10 @@ impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
+            Command::Run { scenario, seed, json, html, trace, bug } => {
+                let options = Options { seed, bug, told: trace, series: html.is_some() };
+                run(&scenario, options, json.as_deref(), html.as_deref())
+            }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
             Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
@@ -102,7 +109,7 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug>) -> u8 {
+fn run(name: &str, options: Options, json: Option<&Path>, html: Option<&Path>) -> u8 {
     let scenario = match Scenario::load(name) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -114,15 +121,49 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
         eprintln!("netsim: {name} has endpoints that come and go: play it with `netsim compare {name}`");
         return EXIT_USAGE;
     }
+    if let Err(code) = check_writable(html) {
+        return code;
+    }
     let nodes = scenario.nodes.len();
     eprintln!("{}: {nodes} nodes, {} endpoints: {}", scenario.name, scenario.endpoints(), scenario.about);
-    let report = play(&scenario, Options { seed, bug, told });
-    match write(json.as_deref(), &report) {
+    let report = play(&scenario, options);
+    let seed = options.seed.to_string();
+    let bug = options.bug.map_or(Vec::new(), |bug| vec!["--bug", bug.name()]);
+    let command =
+        ["netsim", "run", name, "--seed", &seed].into_iter().chain(bug).chain(["--html", "report.html"]);
+    if let Err(code) = write_page(html, || html::run_page(&scenario, &report, &html::shell_line(command))) {
+        return code;
+    }
+    match write(json, &report) {
         Ok(true) => {}
         Ok(false) => show(&report),
         Err(code) => return code,
     }
     code(report.verdict)
+}
+
+/// Before anything is played: whether a page can be written there.
+fn check_writable(page: Option<&Path>) -> Result<(), u8> {
+    let Some(path) = page else { return Ok(()) };
+    let is_new = !path.exists();
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    match opened {
+        Ok(_) if is_new => std::fs::remove_file(path).map_err(|error| refuse(path, &error)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse(path, &error)),
+    }
+}
+
+/// Writes a page if that is wanted.
+fn write_page(path: Option<&Path>, page: impl FnOnce() -> String) -> Result<(), u8> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, page()).map_err(|error| refuse(path, &error))
+}
+
+/// A file that cannot be written is the caller's to choose anew.
+fn refuse(path: &Path, error: &std::io::Error) -> u8 {
+    eprintln!("netsim: {}: {error}: give a path that can be written", path.display());
+    EXIT_USAGE
 }
 
 /// Writes a report as JSON if that is wanted; whether it went to stdout, in place of a table.

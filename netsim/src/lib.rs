@@ -14,9 +14,12 @@
 pub mod balance;
 pub mod check;
 pub mod command;
+pub mod histogram;
+pub mod html;
 pub mod lab;
 pub mod people;
 pub mod play;
+pub mod record;
 pub mod scenario;
 pub mod sim;
 pub mod soak;

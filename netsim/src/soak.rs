@@ -13,7 +13,7 @@ use crate::sim::Bug;
 /// Runs a seed.
 pub fn run(seed: u64, bug: Option<Bug>, told: bool) -> Report {
     if is_about_people(seed) {
-        crate::play::play(&people::scenario(seed), Options { seed, bug, told })
+        crate::play::play(&people::scenario(seed), Options { seed, bug, told, series: false })
     } else {
         mesh::run(seed, bug, told)
     }

@@ -9,8 +9,10 @@ use sealcast_placement::{LoadBook, Probe, SessionPlace, Site};
 
 use super::demand::Demand;
 use super::flow;
-use super::measure::{Figure, Histogram, Spread, share};
+use super::measure::{Figure, Spread, share};
 use super::policy::{Asked, Policy, near_us};
+use super::series::{Recorder, Series};
+use crate::histogram::Histogram;
 use crate::scenario::{Fault, Scenario};
 use crate::sim::{DETECTION, EventQueue, Random, Trace};
 
@@ -31,6 +33,8 @@ pub(super) struct Run {
     pub(super) figures: Vec<Figure>,
     pub(super) trace: Trace,
     pub(super) endpoints: u64,
+    /// If it was asked for.
+    pub(super) series: Option<Series>,
 }
 
 #[derive(Debug)]
@@ -100,14 +104,23 @@ struct Counts {
     rejected_with_room: u64,
 }
 
-pub(super) fn run(scenario: &Scenario, demand: &Demand, policy: Policy, seed: u64) -> Run {
+pub(super) fn run(
+    scenario: &Scenario,
+    demand: &Demand,
+    (policy, seed): (Policy, u64),
+    recorder: Option<Recorder>,
+) -> Run {
     let mut world = World::new(scenario, demand, policy, seed);
+    world.recorder = recorder;
     world.plan();
     let end = Timestamp(scenario.duration);
     while let Some((now, event)) = world.queue.pop(end) {
         world.handle(now, event);
     }
-    Run { figures: world.figures(), trace: world.trace, endpoints: demand.endpoints.len() as u64 }
+    let figures = world.figures();
+    let Counts { rtt, nearest, cheapest, .. } = world.counts;
+    let series = world.recorder.map(|recorder| Series { rtt, nearest, cheapest, loads: recorder.loads });
+    Run { figures, trace: world.trace, endpoints: demand.endpoints.len() as u64, series }
 }
 
 struct World<'a> {
@@ -129,6 +142,7 @@ struct World<'a> {
     random: Random,
     trace: Trace,
     counts: Counts,
+    recorder: Option<Recorder>,
 }
 
 impl<'a> World<'a> {
@@ -188,6 +202,7 @@ impl<'a> World<'a> {
             random: Random::stream(seed, "policy", 0),
             trace: Trace::default(),
             counts: Counts { loads: spreads.clone(), herds: spreads, ..Counts::default() },
+            recorder: None,
         }
     }
 
@@ -237,7 +252,7 @@ impl<'a> World<'a> {
             Event::Fault(index) => self.fault(index, now),
             Event::Missed(index) => self.nodes[index].known = self.nodes[index].alive,
             Event::Look => {
-                self.look();
+                self.look(now);
                 self.queue.push(now + Duration::from_millis(LOOK_MS), Event::Look);
             }
             Event::Window => {
@@ -511,10 +526,23 @@ impl<'a> World<'a> {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, now: Timestamp) {
+        let due = self.recorder.as_mut().is_some_and(|recorder| recorder.is_due(now));
+        let mut worst = Figure::default();
         for (group, spread) in self.groups.iter().zip(&mut self.counts.loads) {
             let living = group.iter().map(|at| &self.nodes[*at]).filter(|node| node.alive);
-            spread.add(&living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>());
+            let loads = living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>();
+            spread.add(&loads);
+            if due {
+                let mut here = Spread::default();
+                here.add(&loads);
+                let figure = here.figure();
+                worst = if figure.value > worst.value { figure } else { worst };
+            }
+        }
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| due) {
+            let loads = self.nodes.iter().map(|node| node.alive.then_some(node.load));
+            recorder.add(now, loads, worst);
         }
     }
 

@@ -36,6 +36,7 @@ pub(super) fn run(seed: u64, bug: Option<Bug>, told: bool) -> Report {
         figures: Vec::new(),
         violations: world.violations.iter().map(Violation::to_string).collect(),
         verdict: Verdict::of(&world.violations),
+        series: None,
     }
 }
 
