@@ -65,7 +65,8 @@ pub(crate) struct Arguments {}
 
 /// Builds netsim, makes the pages and looks at them.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    let netsim = programs::build_netsim()?;
+    // As the lab's parts build it: once for all of them.
+    let netsim = programs::build_lab()?;
     let folder =
         tempfile::Builder::new().prefix("sealcast-page-").tempdir().context("no temporary folder")?;
     for (name, arguments, figures_min) in PAGES {

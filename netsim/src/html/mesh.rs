@@ -13,7 +13,7 @@ use crate::record::{NodePicture, NodeState, Picture};
 use crate::scenario::Scenario;
 
 /// The side of the square, in units.
-const SIDE: f64 = 360.0;
+const SIDE: f64 = 340.0;
 const CENTER: f64 = SIDE / 2.0;
 /// Where nodes stand.
 const RING: f64 = 112.0;
@@ -204,7 +204,7 @@ fn draw_node(svg: &mut String, scenario: &Scenario, places: &Places, node: &Node
     if places.radius >= 10.0 {
         let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\">{number}</text>");
         let turn = places.nodes.get(&number).copied().unwrap_or(0.0);
-        let (x, y) = at(turn, RING - places.radius - 11.0);
+        let (x, y) = at(turn, RING - places.radius - if state == NodeState::Dead { 15.0 } else { 11.0 });
         let told = if state == NodeState::Dead { "dead".to_owned() } else { attachments.to_string() };
         let _ = writeln!(svg, "<text class=\"load\" x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\">{told}</text>");
     }

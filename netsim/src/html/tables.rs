@@ -15,7 +15,6 @@ pub(super) fn figures(report: &Report) -> String {
     let mut rows = String::new();
     for Figure { name, value, limit } in &report.figures {
         let shown = value.map_or("–".to_owned(), thousands);
-        let unit = words::meaning(name).map_or("", |meaning| meaning.unit);
         let (limit, holds) = match (value, limit) {
             (_, None) => (String::new(), String::new()),
             (value, Some(limit)) => {
@@ -25,13 +24,13 @@ pub(super) fn figures(report: &Report) -> String {
         };
         let _ = writeln!(
             rows,
-            "<tr>{}<td class=\"number\">{shown}</td><td class=\"unit\">{unit}</td><td class=\"number\">{limit}</td><td>{holds}</td></tr>",
+            "<tr>{}<td class=\"number\">{shown}</td><td class=\"number\">{limit}</td><td>{holds}</td></tr>",
             named(name)
         );
     }
     boxed(
         "Figures with their limits",
-        "<th scope=\"col\">figure</th><th scope=\"col\" class=\"number\">value</th><th></th>\
+        "<th scope=\"col\">figure</th><th scope=\"col\" class=\"number\">value</th>\
          <th scope=\"col\" class=\"number\">limit</th><th scope=\"col\"></th>",
         &rows,
         "figures",

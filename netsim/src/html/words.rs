@@ -87,7 +87,11 @@ pub(super) fn estimate(value: Option<Estimate>) -> String {
 
 /// Three digits behind the point where they say something.
 pub(super) fn digits(value: f64) -> String {
-    if value.abs() >= 100.0 { thousands(value as u64) } else { number(value) }
+    match value.abs() {
+        100.0.. => thousands(libm::round(value) as u64),
+        10.0..100.0 => number(libm::round(value * 10.0) / 10.0),
+        _ => number(value),
+    }
 }
 
 /// What happens at a fault.
@@ -161,6 +165,13 @@ mod tests {
         assert_eq!(told, ["kill us", "restart us"]);
         let one = Fault::Kill(vec![crate::sim::node(3)]);
         assert_eq!(fault(&one, &scenario), "kill 3");
+    }
+
+    #[test]
+    fn values_have_the_digits_that_say_something() {
+        assert_eq!([1.0426, 18.1987, 1_143.6, 0.0].map(digits), ["1.043", "18.2", "1\u{202f}144", "0"]);
+        let estimate = |ci95| estimate(Some(Estimate { mean: 1.5, ci95 }));
+        assert_eq!([None, Some(0.000_1), Some(0.25)].map(estimate), ["1.5", "1.5", "1.5 ±0.25"]);
     }
 
     #[test]

@@ -36,11 +36,6 @@ pub(crate) fn build_lab() -> anyhow::Result<PathBuf> {
     build_with(&packages.collect::<Vec<_>>())?.remove("netsim").context("cargo built no netsim")
 }
 
-/// Builds netsim alone; where it is.
-pub(crate) fn build_netsim() -> anyhow::Result<PathBuf> {
-    build_with(&["--package", "netsim", "--bin", "netsim"])?.remove("netsim").context("cargo built no netsim")
-}
-
 fn build_all(how: &[&str]) -> anyhow::Result<Programs> {
     const NAMES: [&str; 3] = ["relayd", "sealcast", "relayctl"];
     let packages = NAMES.iter().flat_map(|name| ["--package", name, "--bin", name]);

@@ -58,7 +58,7 @@ impl Layout {
         let uprights = place(chart, left, inner_width, width);
         let rows = uprights.iter().map(|placed| placed.row as i32 + 1).max().unwrap_or(0);
         let title = if chart.y.title.is_empty() { 6 } else { 22 };
-        let (top, bottom) = (title + rows * ROW, 42);
+        let (top, bottom) = (title + rows * ROW, if chart.x.title.is_empty() { 26 } else { 42 });
         let inner = (inner_width, chart.height as i32 - top - bottom);
         Layout { left, right, top, bottom, inner, uprights }
     }

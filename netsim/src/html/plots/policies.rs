@@ -28,7 +28,7 @@ pub(in crate::html) fn whiskers(
     let bound = figures.iter().filter_map(|(_, figure)| figure.bound).reduce(f64::min);
     let ends = values.iter().flat_map(|(_, value)| {
         let half = value.ci95.unwrap_or(0.0);
-        [value.mean - half, value.mean + half]
+        [(value.mean - half).max(0.0), value.mean + half]
     });
     let all: Vec<f64> = ends.chain(bound).chain(limit).collect();
     let (low, high) =
@@ -46,7 +46,7 @@ pub(in crate::html) fn whiskers(
         let ours = *policy == Policy::OURS.name();
         let ink = if ours { Ink::Line(0) } else { Ink::Text };
         if let Some(half) = value.ci95 {
-            let whisker = vec![(value.mean - half, y), (value.mean + half, y)];
+            let whisker = vec![((value.mean - half).max(0.0), y), (value.mean + half, y)];
             layers.push(Layer::Line { pieces: vec![whisker], ink, width: 3, label: None });
         }
         let told = format!("{policy}: {}", words::estimate(Some(*value)));
