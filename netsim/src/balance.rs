@@ -8,6 +8,7 @@
 //!  demand ──► world: arrive, ask a broker, be admitted or redirected, leave ──► measure: figures, each with its bound
 //!               ▲ reports, late                 policy: whom a broker names        flow: the cheapest assignment
 //!               └ mesh: the product's cores, where `netsim run` plays ours alone (the light profile)
+//!                                                                 series: loads and distributions, for a page
 //! ```
 
 mod demand;
@@ -17,6 +18,7 @@ mod measure;
 mod mesh;
 mod pin;
 mod policy;
+mod series;
 mod summary;
 mod world;
 
@@ -29,11 +31,13 @@ pub use light::{Size, Stage, play};
 pub use measure::{FIGURES, Figure};
 pub use pin::{pinned, spread};
 pub use policy::Policy;
+pub use series::{Loads, NodeLoads, Series};
 pub use summary::{Estimate, Summary};
 
 use crate::play::{COMMIT, LIGHT, VERSION, Verdict, profile};
 use crate::scenario::{Arrivals, Scenario};
 use demand::Demand;
+use series::Recorder;
 use world::{Run, run};
 
 /// Seeds of one comparison.
@@ -50,6 +54,8 @@ pub struct Options {
     pub seeds: u64,
     /// So many runs at once; what comes of them is the same.
     pub jobs: usize,
+    /// Whether loads and distributions are written down, for a page.
+    pub series: bool,
 }
 
 /// What came of a comparison.
@@ -90,6 +96,9 @@ pub struct Row {
     pub events: u64,
     /// In the order of [`FIGURES`].
     pub figures: Vec<Summary>,
+    /// If it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 /// Plays a scenario with each policy and seed; `done` is called after each run. `None` if nothing arrives in it.
@@ -104,7 +113,7 @@ pub fn compare(scenario: &Scenario, options: &Options, mut done: impl FnMut()) -
         let (told, results) = mpsc::sync_channel(1);
         for _ in 0..options.jobs.max(1) {
             let (told, next, tasks) = (told.clone(), &next, &tasks);
-            scope.spawn(move || work(scenario, arrivals, tasks, next, &told));
+            scope.spawn(move || work(scenario, arrivals, tasks, options.series, next, &told));
         }
         drop(told);
         for (index, run) in results {
@@ -140,6 +149,7 @@ fn work(
     scenario: &Scenario,
     arrivals: &Arrivals,
     tasks: &[(u64, Policy)],
+    series: bool,
     next: &AtomicUsize,
     told: &mpsc::SyncSender<(usize, Run)>,
 ) {
@@ -147,7 +157,9 @@ fn work(
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some((seed, policy)) = tasks.get(index) else { return };
         let demand = Demand::draw(arrivals, scenario.duration, *seed);
-        if told.send((index, run(scenario, &demand, *policy, *seed, None))).is_err() {
+        let recorder =
+            series.then(|| Recorder::new(scenario.nodes.iter().map(|node| node.number), scenario.duration));
+        if told.send((index, run(scenario, &demand, (*policy, *seed), recorder, None))).is_err() {
             return;
         }
     }
@@ -161,7 +173,12 @@ impl Row {
             let figures: Vec<Figure> = runs.iter().map(|run| run.figures[at]).collect();
             Summary::of(name, &figures)
         });
+        let mut series = runs.first().and_then(|run| run.series.clone());
+        for other in runs.iter().skip(1).filter_map(|run| run.series.as_ref()) {
+            series.iter_mut().for_each(|series| series.merge(other));
+        }
         Row {
+            series,
             policy: policy.name(),
             trace: format!("{:016x}", trace.hash()),
             events: runs.iter().map(|run| run.trace.events()).sum(),

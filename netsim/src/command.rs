@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::balance;
+use crate::html;
 use crate::memory;
 use crate::play::{Options, Report, Verdict, play_to_end};
 use crate::scenario::{SHIPPED, Scenario};
@@ -60,6 +61,9 @@ enum Command {
         /// Write there as JSON where everything is in the end: placement, routes, egress sets.
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
+        /// Write a page about it there: one HTML file with everything in it.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
         /// Tell on stderr what happens.
         #[arg(long)]
         trace: bool,
@@ -94,8 +98,9 @@ impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, policy, state, trace: told, bug } => {
-                run(&scenario, Options { seed, bug, told }, json, policy, state.as_deref())
+            Command::Run { scenario, seed, json, policy, state, html, trace: told, bug } => {
+                let options = Options { seed, bug, told, series: html.is_some() };
+                run(&scenario, options, &Wanted { json, state, html }, policy)
             }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
@@ -114,13 +119,14 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(
-    name: &str,
-    options: Options,
+/// What a run leaves beside its table.
+struct Wanted {
     json: Option<PathBuf>,
-    policy: Option<compare::Policies>,
-    state: Option<&Path>,
-) -> u8 {
+    state: Option<PathBuf>,
+    html: Option<PathBuf>,
+}
+
+fn run(name: &str, options: Options, wanted: &Wanted, policy: Option<compare::Policies>) -> u8 {
     let scenario = match Scenario::load(name) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -134,14 +140,18 @@ fn run(
     if let Err(code) = fits(needed) {
         return code;
     }
-    let mut output = match json.as_deref().map(Output::open).transpose() {
+    let page = wanted.html.as_deref();
+    if let Err(code) = check_writable(page) {
+        return code;
+    }
+    let mut output = match wanted.json.as_deref().map(Output::open).transpose() {
         Ok(output) => output,
         Err(code) => return code,
     };
     let report = if comes_and_goes {
-        if policy.is_some() {
+        if policy.is_some() || page.is_some() || wanted.state.is_some() {
             eprintln!(
-                "netsim: {name} has endpoints that come and go: compare policies with `netsim compare {name}`"
+                "netsim: {name} has endpoints that come and go: for policies and pages use `netsim compare {name}`"
             );
             return EXIT_USAGE;
         }
@@ -155,20 +165,50 @@ fn run(
             return policies::run(&scenario, options, &policies, output.as_mut());
         }
         let (report, end) = play_to_end(&scenario, options);
-        if let Some(path) = state
+        if let Some(path) = &wanted.state
             && let Err(error) = end.write(path)
         {
-            eprintln!("netsim: {}: {error}", path.display());
-            return EXIT_USAGE;
+            return refuse(path, &error);
         }
         report
     };
+    let seed = options.seed.to_string();
+    let bug = options.bug.map_or(Vec::new(), |bug| vec!["--bug", bug.name()]);
+    let command =
+        ["netsim", "run", name, "--seed", &seed].into_iter().chain(bug).chain(["--html", "report.html"]);
+    if let Err(code) = write_page(page, || html::run_page(&scenario, &report, &html::shell_line(command))) {
+        return code;
+    }
     match write(output.as_mut(), &report) {
         Ok(true) => {}
         Ok(false) => show(&report),
         Err(code) => return code,
     }
     code(report.verdict)
+}
+
+/// Before anything is played: whether a page can be written there.
+fn check_writable(page: Option<&Path>) -> Result<(), u8> {
+    let Some(path) = page else { return Ok(()) };
+    let is_new = !path.exists();
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    match opened {
+        Ok(_) if is_new => std::fs::remove_file(path).map_err(|error| refuse(path, &error)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse(path, &error)),
+    }
+}
+
+/// Writes a page if that is wanted.
+fn write_page(path: Option<&Path>, page: impl FnOnce() -> String) -> Result<(), u8> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, page()).map_err(|error| refuse(path, &error))
+}
+
+/// A file that cannot be written is the caller's to choose anew.
+fn refuse(path: &Path, error: &std::io::Error) -> u8 {
+    eprintln!("netsim: {}: {error}: give a path that can be written", path.display());
+    EXIT_USAGE
 }
 
 /// Whether there is memory for a run; what it needs is told before it starts.

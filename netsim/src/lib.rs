@@ -14,12 +14,15 @@
 pub mod balance;
 pub mod check;
 pub mod command;
+pub mod histogram;
+pub mod html;
 pub mod import;
 pub mod journal;
 pub mod lab;
 pub mod memory;
 pub mod people;
 pub mod play;
+pub mod record;
 pub mod scenario;
 pub mod shrink;
 pub mod sim;

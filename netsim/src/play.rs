@@ -10,8 +10,9 @@ use proto_spec::{NodeNumber, Timestamp};
 use serde::Serialize;
 
 use crate::check::delivery::at_percent;
-use crate::check::{Allow, Property, Violation};
+use crate::check::{Allow, Gap, Property, Violation};
 use crate::people::Person;
+use crate::record::{Recorder, Series};
 use crate::scenario::{Fault, Scenario, TimedFault};
 use crate::sim::{Bug, Plan, World};
 use crate::state::EndState;
@@ -36,6 +37,8 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// Whether to tell on stderr what happens.
     pub told: bool,
+    /// Whether series are written down, for a page.
+    pub series: bool,
 }
 
 /// What came of a run.
@@ -65,6 +68,9 @@ pub struct Report {
     pub violations: Vec<String>,
     /// Which exit code they ask for.
     pub verdict: Verdict,
+    /// If they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 /// A figure with its limit.
@@ -160,6 +166,7 @@ impl<'a> Player<'a> {
         let mut world = World::new(Plan::of(scenario, options.seed));
         world.bug = options.bug;
         world.told = options.told;
+        world.recorder = options.series.then(|| Recorder::new(scenario));
         world.checkers.allow = Allow {
             duplicates: scenario.checks.duplicates,
             reordered: scenario.checks.reordered,
@@ -188,6 +195,7 @@ impl<'a> Player<'a> {
         }
         self.began = self.world.now;
         self.world.begin_loads(self.scenario);
+        self.world.record_look();
         if self.world.bug == Some(Bug::AcceptStaleLsa) {
             let victim = self.world.numbers()[0];
             self.world.replay(victim);
@@ -195,9 +203,11 @@ impl<'a> Player<'a> {
         for timed in &self.scenario.faults {
             self.run_until(self.began + timed.at);
             self.fault_times.push(self.world.now);
+            self.world.record_picture();
             self.fault(&timed.fault);
         }
         self.run_until(self.began + self.scenario.duration);
+        self.world.record_picture();
         self.ended = self.world.now;
         let late = self.ended + LATE_MAX;
         while self.world.now < late && self.is_awaited() {
@@ -259,6 +269,7 @@ impl<'a> Player<'a> {
             let next = (self.world.now + LOOK).min(end);
             self.world.run_until(next);
             self.look();
+            self.world.record_look();
         }
     }
 
@@ -432,14 +443,22 @@ impl<'a> Player<'a> {
         (missing.iter().map(|(_, _, count)| count).sum(), told.collect::<Vec<_>>().join(", "))
     }
 
+    /// Every flow's after each fault, which is named by its place.
+    fn gaps(&self) -> Vec<(usize, Gap)> {
+        let spans = self.fault_times.iter().enumerate().map(|(index, from)| {
+            let to = self.fault_times.get(index + 1).copied().unwrap_or(self.ended);
+            (index, *from, to)
+        });
+        let delivery = &self.world.checkers.delivery;
+        spans
+            .flat_map(|(index, from, to)| delivery.gaps(from, to).into_iter().map(move |gap| (index, gap)))
+            .collect()
+    }
+
     fn figures(&self) -> Vec<Figure> {
         let (checks, checkers) = (self.scenario.checks, &self.world.checkers);
         let people = &self.world.people;
-        let mut pauses: Vec<u64> = Vec::new();
-        for (index, from) in self.fault_times.iter().enumerate() {
-            let to = self.fault_times.get(index + 1).copied().unwrap_or(self.ended);
-            pauses.extend(checkers.delivery.gaps(*from, to).iter().map(|gap| gap.pause.as_millis() as u64));
-        }
+        let mut pauses: Vec<u64> = self.gaps().iter().map(|(_, gap)| gap.pause.as_millis() as u64).collect();
         pauses.sort_unstable();
         let departed = people.persons.iter().filter(|person| !person.member).count() as u64;
         let unfinished = people.files_expected.saturating_sub(people.files_done);
@@ -465,7 +484,9 @@ impl<'a> Player<'a> {
         ]
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
+        let gaps = self.gaps();
+        let series = self.world.recorder.take().map(|recorder| recorder.series(&self.world, &gaps));
         let violations = &self.world.violations;
         Report {
             name: self.scenario.name.clone(),
@@ -480,6 +501,7 @@ impl<'a> Player<'a> {
             figures: self.figures(),
             violations: violations.iter().map(Violation::to_string).collect(),
             verdict: Verdict::of(violations),
+            series,
         }
     }
 }

@@ -5,6 +5,7 @@ mod demo;
 mod lab;
 #[cfg(feature = "bench")]
 mod load;
+mod page;
 mod test;
 mod whole;
 
@@ -33,6 +34,9 @@ enum Chore {
     /// The part of `test` that plays a scenario with a mesh of real programs
     #[command(hide = true)]
     Lab(lab::Arguments),
+    /// The part of `test` that looks at netsim's pages in a browser
+    #[command(hide = true)]
+    Page(page::Arguments),
     /// The reference relay of `bench relay`, a process of its own
     #[cfg(feature = "bench")]
     #[command(hide = true)]
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Whole(arguments) => whole::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Lab(arguments) => lab::run(&arguments),
+        Chore::Page(page::Arguments {}) => page::run(),
         #[cfg(feature = "bench")]
         Chore::BareRelay(arguments) => bench::bare::run(&arguments),
     };

@@ -82,6 +82,14 @@ fn parts() -> Vec<Part> {
             command: itself(&["lab", "--netns"]),
         },
         Part {
+            name: "netsim's pages, in a browser",
+            needs: Some(Need {
+                probe: command(crate::page::BROWSER, &["--version"]),
+                what: "the package chromium",
+            }),
+            command: itself(&["page"]),
+        },
+        Part {
             name: "dependencies: bans, licenses, sources",
             needs: Some(Need { probe: command("cargo-deny", &["--version"]), what: "cargo-deny" }),
             command: cargo_with(&["deny", "--offline", "check", "bans", "licenses", "sources"]),

@@ -38,7 +38,7 @@ pub fn play(scenario: &Scenario, options: Options, mut reached: impl FnMut(Stage
     let mut mesh = Mesh::formed(scenario, options.seed, options.told);
     let forming = (mesh.events(), mesh.forming());
     reached(Stage::Formed);
-    let came = run(scenario, &demand, Policy::OURS, options.seed, Some(&mut mesh));
+    let came = run(scenario, &demand, (Policy::OURS, options.seed), None, Some(&mut mesh));
     reached(Stage::Played);
     let size = Size {
         events: (forming.0, mesh.events()),
@@ -92,6 +92,7 @@ pub fn play(scenario: &Scenario, options: Options, mut reached: impl FnMut(Stage
         figures,
         violations: violations.iter().map(Violation::to_string).collect(),
         verdict: Verdict::of(&violations),
+        series: None,
     };
     Some((report, size))
 }

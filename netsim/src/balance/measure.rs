@@ -76,34 +76,6 @@ fn lowest(count: u64, capacities: impl Iterator<Item = u64> + Clone) -> u64 {
     low
 }
 
-/// Counts of whole milliseconds.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Histogram(std::collections::BTreeMap<u64, u64>);
-
-impl Histogram {
-    pub(super) fn add(&mut self, value: u64, count: u64) {
-        if count > 0 {
-            *self.0.entry(value).or_default() += count;
-        }
-    }
-
-    /// The smallest value that so many percent do not exceed.
-    pub(super) fn at_percent(&self, percent: u64) -> Option<f64> {
-        let rank = (self.0.values().sum::<u64>() * percent).div_ceil(100).max(1);
-        let mut seen = 0;
-        self.0.iter().find_map(|(value, count)| {
-            seen += count;
-            (seen >= rank).then_some(*value as f64)
-        })
-    }
-
-    pub(super) fn mean(&self) -> Option<f64> {
-        let count: u64 = self.0.values().sum();
-        let sum: u64 = self.0.iter().map(|(value, count)| value * count).sum();
-        (count > 0).then(|| sum as f64 / count as f64)
-    }
-}
-
 /// A part of a whole; `None` of nothing.
 pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
@@ -139,14 +111,5 @@ mod tests {
             let figure = spread.figure();
             assert!(figure.value >= figure.bound, "{loads:?}: {figure:?}");
         }
-    }
-
-    #[test]
-    fn percentiles_are_nearest_ranks() {
-        let mut histogram = Histogram::default();
-        assert_eq!((histogram.at_percent(50), histogram.mean()), (None, None));
-        (1..=100).for_each(|value| histogram.add(value, 1));
-        assert_eq!((histogram.at_percent(50), histogram.at_percent(99)), (Some(50.0), Some(99.0)));
-        assert_eq!(histogram.mean(), Some(50.5));
     }
 }

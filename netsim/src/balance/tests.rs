@@ -57,7 +57,7 @@ const DAYS: &str = "kind = \"diurnal\"\nsessions_per_min = 90\nlength = \"lognor
                     peak_at_s = { eu = 50, us = 200 }";
 
 fn all(seeds: u64) -> Options {
-    Options { policies: Policy::ALL.to_vec(), seed: 3, seeds, jobs: 2 }
+    Options { policies: Policy::ALL.to_vec(), seed: 3, seeds, jobs: 2, series: false }
 }
 
 /// Who comes depends on the seed alone; and a rate that is changed in one place leaves the other streams as they were.

@@ -9,9 +9,11 @@ use sealcast_placement::{LoadBook, Probe, SessionPlace, Site};
 
 use super::demand::Demand;
 use super::flow;
-use super::measure::{Figure, Histogram, Spread, share};
+use super::measure::{Figure, Spread, share};
 use super::mesh::Mesh;
 use super::policy::{Asked, Policy, near_us};
+use super::series::{Recorder, Series};
+use crate::histogram::Histogram;
 use crate::scenario::{Fault, Scenario};
 use crate::sim::{DETECTION, EventQueue, HeardLoad, Random, Trace};
 
@@ -34,6 +36,8 @@ pub(super) struct Run {
     pub(super) endpoints: u64,
     /// Endpoints that are attached in the end.
     pub(super) there: u64,
+    /// If it was asked for.
+    pub(super) series: Option<Series>,
 }
 
 #[derive(Debug)]
@@ -110,11 +114,12 @@ struct Counts {
 pub(super) fn run(
     scenario: &Scenario,
     demand: &Demand,
-    policy: Policy,
-    seed: u64,
+    (policy, seed): (Policy, u64),
+    recorder: Option<Recorder>,
     mesh: Option<&mut Mesh>,
 ) -> Run {
     let mut world = World::new(scenario, demand, policy, seed, mesh);
+    world.recorder = recorder;
     world.plan();
     let end = Timestamp(scenario.duration);
     while let Some((now, event)) = world.queue.pop(end) {
@@ -123,7 +128,10 @@ pub(super) fn run(
     }
     world.mesh_until(end);
     let there = world.nodes.iter().map(|node| node.load).sum();
-    Run { figures: world.figures(), trace: world.trace, endpoints: demand.endpoints.len() as u64, there }
+    let figures = world.figures();
+    let Counts { rtt, nearest, cheapest, .. } = world.counts;
+    let series = world.recorder.map(|recorder| Series { rtt, nearest, cheapest, loads: recorder.loads });
+    Run { figures, trace: world.trace, endpoints: demand.endpoints.len() as u64, there, series }
 }
 
 struct World<'a> {
@@ -147,6 +155,7 @@ struct World<'a> {
     counts: Counts,
     /// What tells of attachments and brings reports, in the light profile; without it, reports come by themselves.
     mesh: Option<&'a mut Mesh>,
+    recorder: Option<Recorder>,
 }
 
 impl<'a> World<'a> {
@@ -214,6 +223,7 @@ impl<'a> World<'a> {
             trace: Trace::default(),
             counts: Counts { loads: spreads.clone(), herds: spreads, ..Counts::default() },
             mesh,
+            recorder: None,
         }
     }
 
@@ -264,7 +274,7 @@ impl<'a> World<'a> {
             Event::Fault(index) => self.fault(index, now),
             Event::Missed(index) => self.nodes[index].known = self.nodes[index].alive,
             Event::Look => {
-                self.look();
+                self.look(now);
                 self.queue.push(now + Duration::from_millis(LOOK_MS), Event::Look);
             }
             Event::Window => {
@@ -592,14 +602,27 @@ impl<'a> World<'a> {
     }
 
     /// How even the load is over nodes that tell the truth: no policy can do anything about the others.
-    fn look(&mut self) {
+    fn look(&mut self, now: Timestamp) {
         if let Some(mesh) = &mut self.mesh {
             mesh.look();
         }
+        let due = self.recorder.as_mut().is_some_and(|recorder| recorder.is_due(now));
+        let mut worst = Figure::default();
         for (group, spread) in self.groups.iter().zip(&mut self.counts.loads) {
             let honest = |node: &&Node| node.alive && node.told_percent == 100;
             let living = group.iter().map(|at| &self.nodes[*at]).filter(honest);
-            spread.add(&living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>());
+            let loads = living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>();
+            spread.add(&loads);
+            if due {
+                let mut here = Spread::default();
+                here.add(&loads);
+                let figure = here.figure();
+                worst = if figure.value > worst.value { figure } else { worst };
+            }
+        }
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| due) {
+            let loads = self.nodes.iter().map(|node| node.alive.then_some(node.load));
+            recorder.add(now, loads, worst);
         }
     }
 

@@ -48,6 +48,8 @@ struct Flow {
 pub struct Gap {
     /// Beyond the sender's own longest pause.
     pub pause: Duration,
+    /// When the receiver's began.
+    pub began: Timestamp,
     /// Who sent.
     pub from: PersonId,
     /// Who got it late.
@@ -153,9 +155,9 @@ impl Delivery {
             .iter()
             .filter_map(|((from, to), flow)| {
                 let sent = self.sent.get(from)?;
-                let came = longest_pause(&flow.arrivals, start, end)?;
-                let own = longest_pause(&sent.at, start, end)?;
-                Some(Gap { pause: came.saturating_sub(own), from: *from, to: *to })
+                let (came, began) = longest_pause(&flow.arrivals, start, end)?;
+                let (own, _) = longest_pause(&sent.at, start, end)?;
+                Some(Gap { pause: came.saturating_sub(own), began, from: *from, to: *to })
             })
             .collect();
         gaps.sort_unstable_by(|a, b| b.cmp(a));
@@ -169,11 +171,12 @@ pub(crate) fn at_percent<T>(sorted: &[T], percent: u64) -> Option<&T> {
     sorted.get(((sorted.len() as u64 * percent).div_ceil(100).max(1) - 1).min(last as u64) as usize)
 }
 
-/// The longest time between two that follow each other, from the one before `start` to the one after `end`.
-fn longest_pause(times: &[Timestamp], start: Timestamp, end: Timestamp) -> Option<Duration> {
+/// The longest time between two that follow each other, from the one before `start` to the one after `end`, and when it
+/// began; of several equal ones the last.
+fn longest_pause(times: &[Timestamp], start: Timestamp, end: Timestamp) -> Option<(Duration, Timestamp)> {
     let first = times.partition_point(|at| *at < start).saturating_sub(1);
     let last = (times.partition_point(|at| *at <= end) + 1).min(times.len());
-    times.get(first..last)?.windows(2).map(|pair| pair[1].since(pair[0])).max()
+    times.get(first..last)?.windows(2).map(|pair| (pair[1].since(pair[0]), pair[0])).max()
 }
 
 #[cfg(test)]
@@ -213,6 +216,7 @@ mod tests {
         let gaps = delivery.gaps(at(950), at(1_900));
         assert_eq!(gaps.len(), 1);
         assert_eq!(gaps[0].pause, Duration::from_millis(1_400 - 905 - 100));
+        assert_eq!(gaps[0].began, at(905));
         assert!(delivery.gaps(at(0), at(800))[0].pause.is_zero());
     }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::Output;
-use super::{EXIT_USAGE, code, fits, print, sentence, watched, write};
+use super::{EXIT_USAGE, check_writable, code, fits, print, sentence, watched, write, write_page};
 use crate::balance::{Comparison, Estimate, FIGURES, Options, Policy, SEEDS_MAX, compare};
+use crate::html;
 use crate::memory;
 use crate::play::program;
 use crate::scenario::Scenario;
@@ -34,6 +35,9 @@ pub(super) struct Compare {
     /// Write the report there as JSON as well; `-` for stdout instead of the table.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page about it there: one HTML file with everything in it.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +70,9 @@ impl Compare {
                 return EXIT_USAGE;
             }
         };
+        if let Err(code) = check_writable(self.html.as_deref()) {
+            return code;
+        }
         eprintln!("{}: {} nodes: {}", scenario.name, scenario.nodes.len(), scenario.about);
         if let Err(code) = fits(memory::of_arrivals(&scenario, self.jobs.into())) {
             return code;
@@ -81,8 +88,9 @@ impl Compare {
                 bar.inc(1);
             }
         };
+        let command = self.command();
         let Compare { policies: Policies(policies), seed, seeds, jobs, .. } = self;
-        let options = Options { policies, seed, seeds, jobs: jobs.into() };
+        let options = Options { policies, seed, seeds, jobs: jobs.into(), series: self.html.is_some() };
         let compared = compare(&scenario, &options, done);
         if let Some(bar) = &bar {
             bar.finish_and_clear();
@@ -92,12 +100,27 @@ impl Compare {
             eprintln!("netsim: {name} has no [arrivals]: play it with `netsim run {name}`");
             return EXIT_USAGE;
         };
+        let page = || html::compare_page(&scenario, &comparison, &command);
+        if let Err(code) = write_page(self.html.as_deref(), page) {
+            return code;
+        }
         match write(output.as_mut(), &comparison) {
             Ok(true) => {}
             Ok(false) => show(&comparison),
             Err(code) => return code,
         }
         code(comparison.verdict)
+    }
+
+    /// The line that makes the same page again.
+    fn command(&self) -> String {
+        let Policies(policies) = &self.policies;
+        let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
+        let names = if policies.as_slice() == Policy::ALL { "all".to_owned() } else { names.join(",") };
+        let (seeds, seed) = (self.seeds.to_string(), self.seed.to_string());
+        let parts =
+            ["netsim", "compare", &self.scenario, "--policies", &names, "--seeds", &seeds, "--seed", &seed];
+        html::shell_line(parts.into_iter().chain(["--html", "report.html"]))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Replay {
 impl Replay {
     pub(super) fn run(self) -> u8 {
         if let Ok(seed) = self.what.parse() {
-            return end(&attempt(Options { seed, bug: self.bug, told: self.trace }));
+            return end(&attempt(Options { seed, bug: self.bug, told: self.trace, series: false }));
         }
         match self.file() {
             Ok(code) => code,
@@ -54,7 +54,7 @@ impl Replay {
             (Ok(replayed), _) => Ok(tell(&replayed)),
             (Err(JournalError::NotAJournal), Ok(text)) => {
                 let course = Course::from_text(text).map_err(|error| error.to_string())?;
-                let options = Options { seed: course.seed, bug: self.bug, told: self.trace };
+                let options = Options { seed: course.seed, bug: self.bug, told: self.trace, series: false };
                 Ok(end(&Drawn::Mesh(course).attempt(options)))
             }
             (Err(error), _) => Err(error.to_string()),

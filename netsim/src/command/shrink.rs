@@ -73,7 +73,7 @@ impl Shrink {
         let limit = Duration::from_secs(60 * self.minutes);
         let bar = watched().then(indicatif::ProgressBar::new_spinner);
         let mut tries = 1;
-        let options = Options { seed: self.seed, bug: self.bug, told: false };
+        let options = Options { seed: self.seed, bug: self.bug, told: false, series: false };
         let shrunk = shrink(Drawn::of(self.seed), options, |smallest| {
             if let Some(bar) = &bar {
                 bar.set_message(format!("{tries} tried, left: {}", size(smallest)));

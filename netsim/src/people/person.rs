@@ -462,6 +462,9 @@ impl World {
             self.check_move(&name, left, node);
         }
         let boot = self.hosts[&node].boot;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.attached(self.network.access(self.people.persons[who].region, node) * 2);
+        }
         self.people.persons[who].stay = Some(Stay { node, boot, excused: false });
     }
 

@@ -106,6 +106,9 @@ impl World {
             *trace.visits.entry(at).or_default() += 1;
             if copies.local && carries {
                 *trace.delivered.entry(at).or_default() += 1;
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.arrived(header.ingress, at, self.now.since(trace.sent_at));
+                }
             } else if copies.local {
                 trace.stale += 1;
             }

@@ -20,6 +20,7 @@ use super::trace::Trace;
 use super::trunks::Trunk;
 use crate::check::{Checkers, Property, Violation};
 use crate::people::{People, PeopleEvent};
+use crate::record::Recorder;
 
 /// True wall time when a world begins, in milliseconds.
 pub(crate) const WALL_START: u64 = 1_700_000_000_000;
@@ -68,6 +69,8 @@ pub struct World {
     pub events: u64,
     /// Whether to tell on stderr what happens.
     pub told: bool,
+    /// What is written down for a page, if one is wanted.
+    pub(crate) recorder: Option<Recorder>,
     /// Processes that ended, with when.
     pub(crate) deaths: Vec<(Timestamp, NodeNumber)>,
     pub(crate) authority: Authority,
@@ -205,6 +208,7 @@ impl World {
             messages: 0,
             events: 0,
             told: false,
+            recorder: None,
             deaths: Vec::new(),
             authority: Authority::new(seed),
             registry_wakes: BTreeSet::new(),

@@ -37,6 +37,7 @@ pub(super) fn run(course: &Course, options: Options) -> Report {
         figures: Vec::new(),
         violations: world.violations.iter().map(Violation::to_string).collect(),
         verdict: Verdict::of(&world.violations),
+        series: None,
     }
 }
 

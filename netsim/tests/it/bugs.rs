@@ -12,7 +12,7 @@ const SEEDS_MAX: u64 = 25;
 fn is_found(bug: Bug, people: bool, property: Property) {
     let seeds = (0..).filter(|seed| (seed % 4 == 3) == people).take(SEEDS_MAX as usize);
     for seed in seeds {
-        let options = Options { seed, bug: Some(bug), told: false };
+        let options = Options { seed, bug: Some(bug), told: false, ..Options::default() };
         let Ending::Reported(report) = attempt(options) else { continue };
         let by_it = |what: &String| what.starts_with(property.name());
         if let Some(what) = report.violations.iter().find(|what| by_it(what)) {

@@ -121,3 +121,46 @@ load_over_mean_percent = 150
     assert!(refused(&["compare", "three-nodes"]).contains("netsim run three-nodes"));
     assert!(refused(&["compare", "stale-load", "--policies", "best"]).contains("two-choice"));
 }
+
+/// A page is one file that loads nothing; where it cannot be written, nothing is played.
+#[test]
+fn pages_are_written_or_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |name: &str| folder.path().join(name);
+    let run = ["run", "three-nodes", "--seed", "4", "--html"];
+    let shown = stdout(netsim().args(run).arg(page("run.html")), 0);
+    assert!(shown.contains("all held"), "the table is shown as well");
+    let text = std::fs::read_to_string(page("run.html")).unwrap();
+    assert!(text.starts_with("<!DOCTYPE html>") && text.contains("netsim run three-nodes --seed 4"));
+    let trace = shown.lines().next().unwrap().split("trace ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(text.contains(trace), "{trace} is missing");
+    stdout(netsim().args(run).arg(page("again.html")), 0);
+    assert_eq!(text, std::fs::read_to_string(page("again.html")).unwrap());
+    let small = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page.toml");
+    let compare = ["compare", small, "--seeds", "1", "--policies", "placement,random", "--html"];
+    stdout(netsim().args(compare).arg(page("compare.html")), 0);
+    let text = std::fs::read_to_string(page("compare.html")).unwrap();
+    assert!(text.contains("--policies placement,random --seeds 1 --seed 1"));
+    for arguments in [&run[..], &compare[..]] {
+        let output = netsim().args(arguments).arg(page("no/such/folder.html")).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(told.contains("no/such/folder.html") && told.contains("can be written"), "{told}");
+        assert!(output.stdout.is_empty() && !told.contains("nodes"), "nothing was played: {told}");
+    }
+}
+
+/// What a page shows is in the JSON as well, and in no other.
+#[test]
+fn series_are_written_when_a_page_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = |more: &[&std::ffi::OsStr]| {
+        let shown = stdout(netsim().args(["run", "three-nodes", "--json", "-"]).args(more), 0);
+        serde_json::from_str::<serde_json::Value>(&shown).unwrap()
+    };
+    let bare = json(&[]);
+    let mut with = json(&["--html".as_ref(), folder.path().join("page.html").as_os_str()]);
+    let series = with.as_object_mut().unwrap().remove("series").unwrap();
+    assert_eq!(bare, with);
+    assert_eq!(series["nodes"].as_array().unwrap().len(), 3);
+}

@@ -270,7 +270,8 @@ fn arrivals_of_the_shipped_scenarios() {
         scenario.nodes.iter_mut().for_each(|node| node.capacity /= 10);
         // Small numbers are uneven by themselves.
         scenario.checks.load_over_mean_percent = None;
-        let options = balance::Options { policies: vec![Policy::OURS], seed: 5, seeds: 1, jobs: 1 };
+        let options =
+            balance::Options { policies: vec![Policy::OURS], seed: 5, seeds: 1, jobs: 1, series: false };
         let compared = balance::compare(&scenario, &options, || {}).unwrap();
         assert!(compared.endpoints > 3_000, "{name}: {}", compared.endpoints);
         let ours = &compared.rows[0];
