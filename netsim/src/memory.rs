@@ -14,9 +14,9 @@ const BASE: u64 = 16 * MIB;
 /// A node: its core, its shell, its part of the trunks.
 const NODE: u64 = 32 * KIB;
 /// One node's knowledge of another: its LSA and chain, and its part of the routes.
-const LSA_COPY: u64 = KIB;
+const LSA_COPY: u64 = 2 * KIB;
 /// A link in each node's copy of an LSA.
-const LINK_COPY: u64 = 24;
+const LINK_COPY: u64 = 64;
 /// An endpoint with both its attachments.
 const ENDPOINT: u64 = 80 * KIB;
 /// What each endpoint keeps of each other of its session.
