@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::play::{Options, Report, Verdict, play};
 use crate::scenario::{SHIPPED, Scenario};
-use crate::sim::Bug;
+use crate::sim::{Bug, Profile};
 use crate::soak::Ending;
 
 /// The line or the scenario makes no sense.
@@ -53,6 +53,9 @@ enum Command {
         /// Plant a bug in the simulated shell, to see the checkers find it.
         #[arg(long, value_name = "NAME", value_parser = bug)]
         bug: Option<Bug>,
+        /// How much is real: full, or light; light beyond 1,000 endpoints if not given.
+        #[arg(long, value_name = "NAME", value_parser = profile)]
+        profile: Option<Profile>,
     },
     /// Play a scenario with arrivals under several placement policies, side by side.
     Compare(compare::Compare),
@@ -68,6 +71,9 @@ enum Command {
         /// Plant a bug in the simulated shell.
         #[arg(long, value_name = "NAME", value_parser = bug)]
         bug: Option<Bug>,
+        /// How much is real: full, or light.
+        #[arg(long, value_name = "NAME", value_parser = profile, default_value = "full")]
+        profile: Profile,
     },
     /// Play a scenario with real programs.
     Lab(crate::lab::Arguments),
@@ -82,14 +88,23 @@ fn bug(name: &str) -> Result<Bug, String> {
     })
 }
 
+fn profile(name: &str) -> Result<Profile, String> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.name() == name);
+    found.ok_or_else(|| "use full or light".to_owned())
+}
+
 impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, trace, bug } => run(&scenario, seed, json, trace, bug),
+            Command::Run { scenario, seed, json, trace: told, bug, profile } => {
+                run(&scenario, profile, json, Options { seed, bug, told, ..Options::default() })
+            }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
-            Command::Replay { seed, trace, bug } => replay(seed, trace, bug),
+            Command::Replay { seed, trace: told, bug, profile } => {
+                replay(Options { seed, profile, bug, told })
+            }
             Command::Lab(arguments) => return crate::lab::run(&arguments),
             Command::List => list(),
         };
@@ -102,7 +117,7 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug>) -> u8 {
+fn run(name: &str, profile: Option<Profile>, json: Option<PathBuf>, options: Options) -> u8 {
     let scenario = match Scenario::load(name) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -116,7 +131,8 @@ fn run(name: &str, seed: u64, json: Option<PathBuf>, told: bool, bug: Option<Bug
     }
     let nodes = scenario.nodes.len();
     eprintln!("{}: {nodes} nodes, {} endpoints: {}", scenario.name, scenario.endpoints(), scenario.about);
-    let report = play(&scenario, Options { seed, bug, told });
+    let profile = profile.unwrap_or(Profile::fitting(scenario.endpoints()));
+    let report = play(&scenario, Options { profile, ..options });
     match write(json.as_deref(), &report) {
         Ok(true) => {}
         Ok(false) => show(&report),
@@ -160,8 +176,8 @@ const fn sentence(verdict: Verdict) -> &'static str {
     }
 }
 
-fn replay(seed: u64, told: bool, bug: Option<Bug>) -> u8 {
-    match crate::soak::attempt(seed, bug, told) {
+fn replay(options: Options) -> u8 {
+    match crate::soak::attempt(options) {
         Ending::Reported(report) => {
             show(&report);
             code(report.verdict)

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::check::delivery::at_percent;
 use crate::check::{Allow, Property, Violation};
-use crate::people::Person;
+use crate::people::{Part, Person};
 use crate::scenario::{Fault, Scenario};
-use crate::sim::{Bug, Plan, World};
+use crate::sim::{Bug, Plan, Profile, World};
 
 /// The mesh may take this long to come up.
 const FORMING_MAX: Duration = Duration::from_secs(180);
@@ -31,6 +31,8 @@ const STARTS_MS: u64 = 500;
 pub struct Options {
     /// Everything is drawn from it.
     pub seed: u64,
+    /// How much of the product is real.
+    pub profile: Profile,
     /// A planted bug, to prove the checkers.
     pub bug: Option<Bug>,
     /// Whether to tell on stderr what happens.
@@ -136,6 +138,7 @@ struct Player<'a> {
 impl<'a> Player<'a> {
     fn new(scenario: &'a Scenario, options: Options) -> Player<'a> {
         let mut world = World::new(Plan::of(scenario, options.seed));
+        world.people.profile = options.profile;
         world.bug = options.bug;
         world.told = options.told;
         world.checkers.allow = Allow {
@@ -210,7 +213,11 @@ impl<'a> Player<'a> {
         // the sender has not heard yet.
         let sizes: Vec<usize> =
             self.scenario.sessions.iter().map(|session| session.endpoints.len()).collect();
-        let is_in = |person: &Person| person.member && person.roster == sizes[person.session];
+        let drill = self.scenario.drills.as_ref().map_or(0, |drills| drills.session.endpoints.len());
+        let size = |session: usize| sizes.get(session).copied().unwrap_or(drill);
+        let is_in = |person: &Person| {
+            person.part == Part::Outsider || person.member && person.roster == size(person.session)
+        };
         while self.world.now < end {
             if self.world.people.persons.iter().all(is_in) && self.world.observe() {
                 return true;
@@ -356,7 +363,7 @@ impl<'a> Player<'a> {
             .people
             .persons
             .iter()
-            .filter(|person| !person.member)
+            .filter(|person| !person.member && !person.drill)
             .map(|person| match &person.over {
                 Some(over) => format!("{} ({}: {})", person.name, over.reason, over.text),
                 None => person.name.clone(),
@@ -401,7 +408,8 @@ impl<'a> Player<'a> {
             pauses.extend(checkers.delivery.gaps(*from, to).iter().map(|gap| gap.pause.as_millis() as u64));
         }
         pauses.sort_unstable();
-        let departed = people.persons.iter().filter(|person| !person.member).count() as u64;
+        let left = people.persons.iter().filter(|person| !person.member && !person.drill);
+        let departed = left.count() as u64;
         let unfinished = people.files_expected.saturating_sub(people.files_done);
         let figure = |name, value: Option<u64>, limit| Figure { name, value, limit };
         vec![

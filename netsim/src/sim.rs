@@ -5,6 +5,7 @@
 //!  host     a machine and its process                      network  ways, silence, loss
 //!  trunks   connections between nodes, their death         shell    carries out a node's outputs
 //!  packets  units of data from node to node                bug      planted faults that prove the checkers
+//!                                                          profile  how much is real
 //! ```
 //! Everything is drawn from one seed; equal seeds give equal traces. The world looks into a core only through its public
 //! face.
@@ -15,6 +16,7 @@ mod host;
 mod network;
 mod packets;
 mod plan;
+mod profile;
 mod queue;
 mod random;
 mod shell;
@@ -30,6 +32,7 @@ pub(crate) use network::Lane;
 pub use network::{Network, Pair, pair};
 pub use packets::{PacketTrace, Unit};
 pub use plan::{NodeSpec, Plan};
+pub use profile::Profile;
 pub(crate) use queue::EventQueue;
 pub use random::Random;
 pub use trace::Trace;

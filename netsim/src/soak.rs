@@ -8,12 +8,12 @@ mod mesh;
 mod people;
 
 use crate::play::{Options, Report, Verdict};
-use crate::sim::Bug;
 
 /// Runs a seed.
-pub fn run(seed: u64, bug: Option<Bug>, told: bool) -> Report {
+pub fn run(options: Options) -> Report {
+    let Options { seed, bug, told, .. } = options;
     if is_about_people(seed) {
-        crate::play::play(&people::scenario(seed), Options { seed, bug, told })
+        crate::play::play(&people::scenario(seed), options)
     } else {
         mesh::run(seed, bug, told)
     }
@@ -49,14 +49,14 @@ impl Ending {
 }
 
 /// Runs a seed and catches a panic.
-pub fn attempt(seed: u64, bug: Option<Bug>, told: bool) -> Ending {
-    let caught = std::panic::catch_unwind(|| run(seed, bug, told));
+pub fn attempt(options: Options) -> Ending {
+    let caught = std::panic::catch_unwind(|| run(options));
     match caught {
         Ok(report) => Ending::Reported(report),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Ending::Crashed(format!("seed {seed}: {}", text.unwrap_or("a panic without words")))
+            Ending::Crashed(format!("seed {}: {}", options.seed, text.unwrap_or("a panic without words")))
         }
     }
 }

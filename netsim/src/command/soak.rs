@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, print, watched};
-use crate::play::{VERSION, Verdict, profile};
+use crate::play::{Options, VERSION, Verdict, profile};
+use crate::sim::Profile;
 use crate::soak::{Ending, attempt};
 
 /// Threads that may be asked for.
@@ -31,6 +32,9 @@ pub(super) struct Soak {
     /// So many at once.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// How much is real in seeds about endpoints: full, or light.
+    #[arg(long, value_name = "NAME", value_parser = super::profile, default_value = "full")]
+    profile: Profile,
     /// Add each failing seed to netsim/seeds.txt, or to this file.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = SEEDS_FILE)]
     keep: Option<PathBuf>,
@@ -68,11 +72,12 @@ impl Soak {
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 let told = told.clone();
-                let (next, over, end) = (&next, &over, seeds.end);
+                let (next, over, end, profile) = (&next, &over, seeds.end, self.profile);
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end || told.send((seed, attempt(seed, None, false))).is_err() {
+                        let options = Options { seed, profile, ..Options::default() };
+                        if seed >= end || told.send((seed, attempt(options))).is_err() {
                             break;
                         }
                     }

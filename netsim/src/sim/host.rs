@@ -199,6 +199,9 @@ impl World {
         let boot = host.boot;
         self.changed_at = at;
         self.input(number, Input::Tick);
+        if self.hosts[&number].config.roles.has(Roles::BROKER) {
+            self.bury_again(number);
+        }
         if loads {
             self.schedule(Duration::from_secs(1), Event::Load { at: number, boot });
         }
