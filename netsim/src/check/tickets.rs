@@ -48,7 +48,7 @@ impl World {
     pub(crate) fn check_admission(&mut self, at: NodeNumber, conn: ConnId, request: &JoinRequest) {
         let JoinRequest { claims, ticket, .. } = request;
         let wall = self.now_of(at).wall;
-        let owner = self.people.lines.get(&conn).map(|line| self.people.persons[line.who].key.public());
+        let owner = self.people.lines.get(&conn).map(|line| line.owner);
         let what = match self.checkers.tickets.issued.get(ticket) {
             None => "without a ticket of the broker's",
             Some(issued) if issued != claims => "as somebody else than the ticket names",

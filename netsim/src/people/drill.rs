@@ -307,13 +307,17 @@ impl World {
         let near = near.into_iter().chain(self.nearest(self.people.persons[who].region));
         let Some(node) = near.into_iter().find(|node| self.is_awake(*node)) else { return };
         let own = self.people.persons[who].key.clone();
+        let key = if intrusion == Intrusion::Stolen { other } else { own };
         let conn = self.line_up(who, node);
+        if let Some(line) = self.people.lines.get_mut(&conn) {
+            line.owner = key.public();
+        }
         let greeting = Greeting::new("netsim");
         let question = greeting.question();
         let intruder = Intruder {
             conn,
             ticket: if intrusion == Intrusion::Forged { forged(&ticket) } else { ticket },
-            key: if intrusion == Intrusion::Stolen { other } else { own },
+            key,
             speaks: intrusion == Intrusion::Speaks,
             greeting: Some(greeting),
             client: None,

@@ -7,6 +7,7 @@ use proto_spec::lsa::DrainState;
 use proto_spec::ticket::Role;
 use proto_spec::{NodeNumber, SenderNumber, SessionId};
 use sealcast_broker::{Denial, LimitKind, Reply, Request};
+use sealcast_endpoint_core::attach::AttachKey;
 use sealcast_endpoint_core::session::{Accept, CallFailure, Config};
 use sealcast_endpoint_core::{JoinCode, Suite, session};
 use sealcast_placement::{PROBES_MAX, Placed, Probe, Site};
@@ -17,7 +18,7 @@ use super::person::{INVITES_MAX, Part, USER_TAKES};
 use super::{PeopleEvent, machine};
 use crate::check::delivery::PersonId;
 use crate::scenario::{Place, Standby};
-use crate::sim::{Event, World, address};
+use crate::sim::{Event, Random, World, address};
 
 /// The port that nodes have in broker's answers.
 const PORT: u16 = 8200;
@@ -97,7 +98,10 @@ impl World {
         who: PersonId,
         code: &JoinCode,
     ) -> Result<Admission, Denial> {
-        let person = &self.people.persons[who];
+        // A program makes a key each time.
+        let key = Random::stream(self.plan.seed, "attach key", self.next_id()).seed();
+        let person = &mut self.people.persons[who];
+        person.key = AttachKey::from_seed(&key);
         let (attach_key, session) = (person.key.public(), person.session);
         let call = match person.part {
             Part::Joiner { customer: false } => self.log_in(at, who, &account_of(session), PASSWORD)?,

@@ -33,6 +33,8 @@ pub(crate) struct Line {
     /// The node's process.
     pub(crate) boot: u64,
     pub(crate) exporter: [u8; 32],
+    /// The attach key of whoever is at its other end.
+    pub(crate) owner: [u8; 32],
     way: Duration,
     to_node: Lane,
     to_person: Lane,
@@ -54,6 +56,7 @@ impl World {
             node,
             boot,
             exporter,
+            owner: self.people.persons[who].key.public(),
             way,
             to_node: Lane::default(),
             to_person: Lane::default(),

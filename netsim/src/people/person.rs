@@ -95,7 +95,7 @@ pub struct Person {
     pub(super) downstream: Option<u64>,
     pub(super) at: Place,
     pub(super) standby: Standby,
-    pub(crate) key: AttachKey,
+    pub(super) key: AttachKey,
     /// Its session at the broker, once it has a number there.
     pub(super) id: SessionId,
     /// Whether it has begun to join; its endpoint may be at work.

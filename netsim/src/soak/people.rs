@@ -107,7 +107,7 @@ fn drills(seed: u64, regions: usize, nodes: &[NodeNumber], duration: Duration) -
     let intrusions =
         [Intrusion::Expired, Intrusion::Forged, Intrusion::Stolen, Intrusion::Listens, Intrusion::Speaks];
     let mut tried = vec![
-        Drill::Guess { wrong: random.range(1, 8) as u32 },
+        Drill::Guess { wrong: random.range(1, 7) as u32 },
         Drill::Scan { lookups: random.range(5, 30) as u32 },
         Drill::Login { wrong: random.range(1, 8) as u32 },
         Drill::Remove(last),

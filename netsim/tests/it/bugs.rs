@@ -18,7 +18,7 @@ fn is_found(bug: Bug, people: bool, property: Property) {
         let by_it = |what: &String| what.starts_with(property.name());
         if let Some(what) = report.violations.iter().find(|what| by_it(what)) {
             assert!(what.contains(&format!("seed {seed}")) && what.contains(" at "), "{what}");
-            println!("{}: found by seed {tried}, {seed}", bug.name());
+            println!("{}: found by seed {seed}, number {tried} of those tried", bug.name());
             return;
         }
     }
