@@ -34,8 +34,9 @@ pub use policy::Policy;
 pub use series::{Loads, NodeLoads, Series};
 pub use summary::{Estimate, Summary};
 
-use crate::play::{COMMIT, LIGHT, VERSION, Verdict, profile};
+use crate::play::{COMMIT, VERSION, Verdict, profile};
 use crate::scenario::{Arrivals, Scenario};
+use crate::sim::Profile;
 use demand::Demand;
 use series::Recorder;
 use world::{Run, run};
@@ -136,7 +137,7 @@ pub fn compare(scenario: &Scenario, options: &Options, mut done: impl FnMut()) -
         version: VERSION,
         commit: COMMIT,
         profile: profile(),
-        simulation: LIGHT,
+        simulation: Profile::Light.name(),
         endpoints,
         rows,
         violations,

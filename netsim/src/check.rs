@@ -7,8 +7,16 @@
 //!  4 delivery     nothing reliable is lost, doubled or out of order; long absence is told
 //!  5 moves        when a node dies, only its own endpoints move
 //!  6 bounds       every bound holds at every instant
-//!    clocks       a clock that jumped is told of by name
+//!  7 sessions     no session without an owner; no number is given twice
+//!  8 lockout      who guesses passwords, words or numbers is locked out
+//!  9 tickets      nobody is admitted without a valid ticket of its own
+//! 10 lobby        a guest hears and reaches its leader alone
+//! 11 nonces       no key and nonce seal two records
+//! 12 removed      a removed member reads nothing more, and is heard by nobody who knows
+//! 13 clocks       a clock that jumped is told of by name
 //! ```
+//! 7 and 8 look at the broker's store and answers, 9 and 10 at what gateways do, 11 at frames, 12 at what users see. 11 is
+//! looked at in the full profile alone, as is how often one network may call.
 //! Checkers look at the world from outside and never change it.
 
 pub(crate) mod bounds;
@@ -16,8 +24,14 @@ pub(crate) mod clocks;
 pub(crate) mod convergence;
 pub(crate) mod copies;
 pub(crate) mod delivery;
+pub(crate) mod lobby;
+pub(crate) mod lockout;
 pub(crate) mod members;
 pub(crate) mod moves;
+pub(crate) mod nonces;
+pub(crate) mod removed;
+pub(crate) mod sessions;
+pub(crate) mod tickets;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,6 +55,18 @@ pub enum Property {
     Moves,
     /// Every bound holds.
     Bounds,
+    /// Sessions have owners, numbers one endpoint each.
+    Sessions,
+    /// Who guesses is locked out.
+    Lockout,
+    /// No admission without a ticket.
+    Tickets,
+    /// The lobby is the leader's alone.
+    Lobby,
+    /// No nonce twice under a key.
+    Nonces,
+    /// Who was removed is out.
+    Removed,
     /// An odd clock is called odd, and no other.
     Clocks,
 }
@@ -55,6 +81,12 @@ impl Property {
             Property::Delivery => "delivery",
             Property::Moves => "moves",
             Property::Bounds => "bounds",
+            Property::Sessions => "sessions",
+            Property::Lockout => "lock-out",
+            Property::Tickets => "tickets",
+            Property::Lobby => "lobby",
+            Property::Nonces => "nonces",
+            Property::Removed => "removed",
             Property::Clocks => "clocks",
         }
     }
@@ -106,6 +138,11 @@ pub struct Checkers {
     pub(crate) allow: Allow,
     /// Folds of everything that a node's shell has signed.
     pub(crate) signed: BTreeSet<u64>,
+    pub(crate) sessions: sessions::Sessions,
+    pub(crate) lockout: lockout::Lockout,
+    pub(crate) tickets: tickets::Tickets,
+    pub(crate) nonces: nonces::Nonces,
+    pub(crate) removed: removed::Removed,
     /// Lines from each endpoint to each.
     pub delivery: Delivery,
     /// Endpoints that moved although their node stood.

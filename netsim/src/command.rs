@@ -23,7 +23,7 @@ use crate::html;
 use crate::memory;
 use crate::play::{Options, Report, Verdict, play_to_end};
 use crate::scenario::{SHIPPED, Scenario};
-use crate::sim::Bug;
+use crate::sim::{Bug, Profile};
 use output::Output;
 
 /// The line or the scenario makes no sense.
@@ -70,6 +70,9 @@ enum Command {
         /// Plant a bug in the simulated shell, to see the checkers find it.
         #[arg(long, value_name = "NAME", value_parser = bug)]
         bug: Option<Bug>,
+        /// How much is real: full, or light; light beyond 1,000 endpoints if not given.
+        #[arg(long, value_name = "NAME", value_parser = profile)]
+        profile: Option<Profile>,
     },
     /// Play a scenario with arrivals under several placement policies, side by side.
     Compare(compare::Compare),
@@ -94,13 +97,18 @@ fn bug(name: &str) -> Result<Bug, String> {
     })
 }
 
+fn profile(name: &str) -> Result<Profile, String> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.name() == name);
+    found.ok_or_else(|| "use full or light".to_owned())
+}
+
 impl Line {
     /// Does what was asked; the exit code says what came of it.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Run { scenario, seed, json, policy, state, html, trace: told, bug } => {
-                let options = Options { seed, bug, told, series: html.is_some() };
-                run(&scenario, options, &Wanted { json, state, html }, policy)
+            Command::Run { scenario, seed, json, policy, state, html, trace: told, bug, profile } => {
+                let options = Options { seed, bug, told, series: html.is_some(), ..Options::default() };
+                run(&scenario, options, &Wanted { json, state, html, profile }, policy)
             }
             Command::Compare(compare) => compare.run(),
             Command::Soak(soak) => soak.run(),
@@ -119,11 +127,12 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// What a run leaves beside its table.
+/// How much of it is real, and what a run leaves beside its table.
 struct Wanted {
     json: Option<PathBuf>,
     state: Option<PathBuf>,
     html: Option<PathBuf>,
+    profile: Option<Profile>,
 }
 
 fn run(name: &str, options: Options, wanted: &Wanted, policy: Option<compare::Policies>) -> u8 {
@@ -148,6 +157,8 @@ fn run(name: &str, options: Options, wanted: &Wanted, policy: Option<compare::Po
         Ok(output) => output,
         Err(code) => return code,
     };
+    let profile = wanted.profile.unwrap_or(Profile::fitting(scenario.endpoints()));
+    let options = Options { profile, ..options };
     let report = if comes_and_goes {
         if policy.is_some() || page.is_some() || wanted.state.is_some() {
             eprintln!(
@@ -173,9 +184,13 @@ fn run(name: &str, options: Options, wanted: &Wanted, policy: Option<compare::Po
         report
     };
     let seed = options.seed.to_string();
+    let profile = wanted.profile.map_or(Vec::new(), |profile| vec!["--profile", profile.name()]);
     let bug = options.bug.map_or(Vec::new(), |bug| vec!["--bug", bug.name()]);
-    let command =
-        ["netsim", "run", name, "--seed", &seed].into_iter().chain(bug).chain(["--html", "report.html"]);
+    let command = ["netsim", "run", name, "--seed", &seed]
+        .into_iter()
+        .chain(profile)
+        .chain(bug)
+        .chain(["--html", "report.html"]);
     if let Err(code) = write_page(page, || html::run_page(&scenario, &report, &html::shell_line(command))) {
         return code;
     }

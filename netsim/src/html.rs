@@ -54,6 +54,8 @@ pub fn run_page(scenario: &Scenario, report: &Report, command: &str) -> String {
         ("trace", report.trace.clone()),
         ("events", thousands(report.events)),
         ("version", format!("netsim {}", report.version)),
+        ("commit", report.commit.to_owned()),
+        ("simulation", report.simulation.to_owned()),
         ("build", report.profile.to_owned()),
         ("mesh", format!("{} nodes, {} endpoints", scenario.nodes.len(), scenario.endpoints())),
         ("simulated", clock(report.simulated_ms)),
@@ -115,6 +117,7 @@ pub fn compare_page(scenario: &Scenario, comparison: &Comparison, command: &str)
         ("seeds", format!("{} to {last}: {}", comparison.seed, comparison.seeds)),
         ("endpoints", format!("{} in all", thousands(comparison.endpoints))),
         ("version", format!("netsim {}", comparison.version)),
+        ("commit", comparison.commit.to_owned()),
         ("build", comparison.profile.to_owned()),
         ("simulation", "flows: endpoints arrive and leave, without packets".to_owned()),
         (

@@ -126,6 +126,7 @@ impl Import {
             links_allowed,
             link_costs_ms: BTreeMap::new(),
             joins_apart: None,
+            drills: None,
             workload: if sessions.is_empty() { Vec::new() } else { vec![chat] },
             sessions,
             arrivals,

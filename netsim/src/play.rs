@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use crate::check::delivery::at_percent;
 use crate::check::{Allow, Gap, Property, Violation};
-use crate::people::Person;
+use crate::people::{Part, Person};
 use crate::record::{Recorder, Series};
 use crate::scenario::{Fault, Scenario, TimedFault};
-use crate::sim::{Bug, Plan, World};
+use crate::sim::{Bug, Plan, Profile, World};
 use crate::state::EndState;
 
 /// The mesh may take this long to come up.
@@ -33,6 +33,8 @@ pub(crate) const START_WITHIN_MS: u64 = 500;
 pub struct Options {
     /// Everything is drawn from it.
     pub seed: u64,
+    /// How much of the product is real.
+    pub profile: Profile,
     /// A planted bug, to prove the checkers.
     pub bug: Option<Bug>,
     /// Whether to tell on stderr what happens.
@@ -54,7 +56,7 @@ pub struct Report {
     pub commit: &'static str,
     /// `debug` or `release`.
     pub profile: &'static str,
-    /// How much of the product is real: [`LIGHT`].
+    /// How much of the product is real: the name of a [`Profile`].
     pub simulation: &'static str,
     /// The fold of everything that happened, in hexadecimal.
     pub trace: String,
@@ -117,9 +119,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that this program was built from.
 pub const COMMIT: &str = env!("NETSIM_COMMIT");
 
-/// A simulation in which endpoints seal nothing, and signatures are an authority's codes.
-pub const LIGHT: &str = "light";
-
 /// Who speaks, in what a run prints: version, commit, both profiles.
 pub fn program(simulation: &str) -> String {
     format!("netsim {VERSION} commit {COMMIT} {} {simulation}", profile())
@@ -164,6 +163,7 @@ struct Player<'a> {
 impl<'a> Player<'a> {
     fn new(scenario: &'a Scenario, options: Options) -> Player<'a> {
         let mut world = World::new(Plan::of(scenario, options.seed));
+        world.people.profile = options.profile;
         world.bug = options.bug;
         world.told = options.told;
         world.recorder = options.series.then(|| Recorder::new(scenario));
@@ -246,7 +246,11 @@ impl<'a> Player<'a> {
         // the sender has not heard yet.
         let sizes: Vec<usize> =
             self.scenario.sessions.iter().map(|session| session.endpoints.len()).collect();
-        let is_in = |person: &Person| person.member && person.roster == sizes[person.session];
+        let drill = self.scenario.drills.as_ref().map_or(0, |drills| drills.session.endpoints.len());
+        let size = |session: usize| sizes.get(session).copied().unwrap_or(drill);
+        let is_in = |person: &Person| {
+            person.part == Part::Outsider || person.member && person.roster == size(person.session)
+        };
         while self.world.now < end {
             self.world.begin_next_session();
             if self.world.people.persons.iter().all(is_in) && self.world.observe() {
@@ -407,7 +411,7 @@ impl<'a> Player<'a> {
             .people
             .persons
             .iter()
-            .filter(|person| !person.member)
+            .filter(|person| !person.member && !person.drill)
             .map(|person| match &person.over {
                 Some(over) => format!("{} ({}: {})", person.name, over.reason, over.text),
                 None => person.name.clone(),
@@ -460,7 +464,8 @@ impl<'a> Player<'a> {
         let people = &self.world.people;
         let mut pauses: Vec<u64> = self.gaps().iter().map(|(_, gap)| gap.pause.as_millis() as u64).collect();
         pauses.sort_unstable();
-        let departed = people.persons.iter().filter(|person| !person.member).count() as u64;
+        let left = people.persons.iter().filter(|person| !person.member && !person.drill);
+        let departed = left.count() as u64;
         let unfinished = people.files_expected.saturating_sub(people.files_done);
         let figure = |name, value: Option<u64>, limit| Figure { name, value, limit };
         vec![
@@ -494,7 +499,7 @@ impl<'a> Player<'a> {
             version: VERSION,
             commit: COMMIT,
             profile: profile(),
-            simulation: LIGHT,
+            simulation: self.world.people.profile.name(),
             trace: format!("{:016x}", self.world.trace.hash()),
             events: self.world.trace.events(),
             simulated_ms: self.world.now.0.as_millis() as u64,

@@ -4,6 +4,7 @@
 //! of how a simulator or a lab brings something about. docs/SCENARIOS.md is its manual.
 
 mod arrivals;
+mod drill;
 mod file;
 mod read;
 mod write;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use proto_spec::NodeNumber;
 
 pub use arrivals::{ArrivalKind, Arrivals, Length, Reports};
+pub use drill::{Drill, Drills, Intrusion, TimedDrill};
 
 /// Nodes of one scenario: as many as a mesh is made for.
 pub const NODES_MAX: usize = 1_000;
@@ -92,6 +94,8 @@ pub struct Scenario {
     pub workload: Vec<Load>,
     /// What goes wrong, by time.
     pub faults: Vec<TimedFault>,
+    /// What must not succeed, tried by people of its own; in no file.
+    pub drills: Option<Drills>,
     /// What must hold.
     pub checks: Checks,
 }

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_mesh_gets_smaller_and_fails_the_same_way_again() {
-        let options = Options { seed: 1, bug: Some(Bug::ForgetMember), told: false, series: false };
+        let options = Options { seed: 1, bug: Some(Bug::ForgetMember), ..Options::default() };
         let shrunk = smaller(options, 400);
         let Drawn::Mesh(course) = &shrunk.drawn else { panic!("a mesh stays a mesh") };
         let before = Course::draw(course.seed);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_scenario_gets_smaller_and_fails_the_same_way_again() {
-        let options = Options { seed: 3, bug: Some(Bug::DeliverTwice), told: false, series: false };
+        let options = Options { seed: 3, bug: Some(Bug::DeliverTwice), ..Options::default() };
         let shrunk = smaller(options, 60);
         let Drawn::People(scenario) = &shrunk.drawn else { panic!("a scenario stays one") };
         assert!(

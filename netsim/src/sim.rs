@@ -6,6 +6,7 @@
 //!  trunks   connections between nodes, their death         shell    carries out a node's outputs
 //!  packets  units of data from node to node                bug      planted faults that prove the checkers
 //!  service  a node's queue, if its work takes time
+//!                                                          profile  how much is real
 //! ```
 //! Everything is drawn from one seed; equal seeds give equal traces. The world looks into a core only through its public
 //! face.
@@ -17,6 +18,7 @@ mod host;
 mod network;
 mod packets;
 mod plan;
+mod profile;
 mod queue;
 mod random;
 mod service;
@@ -33,6 +35,7 @@ pub(crate) use network::Lane;
 pub use network::{Network, Pair, pair};
 pub use packets::{PacketTrace, Unit};
 pub use plan::{NodeSpec, Plan};
+pub use profile::Profile;
 pub(crate) use queue::EventQueue;
 pub use random::Random;
 pub use service::Service;

@@ -8,8 +8,9 @@ use super::mesh::Mesh;
 use super::policy::Policy;
 use super::world::run;
 use crate::check::{Property, Violation};
-use crate::play::{COMMIT, Figure, LIGHT, Options, Report, VERSION, Verdict, profile};
+use crate::play::{COMMIT, Figure, Options, Report, VERSION, Verdict, profile};
 use crate::scenario::Scenario;
+use crate::sim::Profile;
 
 /// What a run of the light profile took and came to, beside its report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +86,7 @@ pub fn play(scenario: &Scenario, options: Options, mut reached: impl FnMut(Stage
         version: VERSION,
         commit: COMMIT,
         profile: profile(),
-        simulation: LIGHT,
+        simulation: Profile::Light.name(),
         trace: format!("{:016x}", trace.hash()),
         events: trace.events(),
         simulated_ms: mesh.now().0.as_millis() as u64,

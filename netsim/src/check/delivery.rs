@@ -84,6 +84,11 @@ impl Delivery {
         self.sent.entry(from).or_default().at.push(at);
     }
 
+    /// When a line was handed over.
+    pub(crate) fn said_at(&self, from: PersonId, line: u64) -> Option<Timestamp> {
+        self.sent.get(&from)?.at.get(line as usize).copied()
+    }
+
     /// The last line was not taken after all.
     pub fn take_back(&mut self, from: PersonId) {
         if let Some(sent) = self.sent.get_mut(&from) {

@@ -8,10 +8,10 @@ use clap::Args;
 use proto_spec::Timestamp;
 use sealcast_mesh::journal::JournalError;
 
-use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_USAGE, bug, code, print, show};
+use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_USAGE, bug, code, print, profile, show};
 use crate::journal::{self, Fault, Replayed, Unlike};
 use crate::play::{Options, program};
-use crate::sim::Bug;
+use crate::sim::{Bug, Profile};
 use crate::soak::{Course, Drawn, Ending, attempt};
 
 /// The longest file that is read: a journal's segment, with the state of a node of the largest mesh before it.
@@ -29,12 +29,19 @@ pub(super) struct Replay {
     /// Plant a bug in the simulated shell; not for journals.
     #[arg(long, value_name = "NAME", value_parser = bug)]
     bug: Option<Bug>,
+    /// How much is real: full, or light; not for journals.
+    #[arg(long, value_name = "NAME", value_parser = profile, default_value = "full")]
+    profile: Profile,
 }
 
 impl Replay {
+    fn options(&self, seed: u64) -> Options {
+        Options { seed, profile: self.profile, bug: self.bug, told: self.trace, ..Options::default() }
+    }
+
     pub(super) fn run(self) -> u8 {
         if let Ok(seed) = self.what.parse() {
-            return end(&attempt(Options { seed, bug: self.bug, told: self.trace, series: false }));
+            return end(&attempt(self.options(seed)));
         }
         match self.file() {
             Ok(code) => code,
@@ -54,7 +61,7 @@ impl Replay {
             (Ok(replayed), _) => Ok(tell(&replayed)),
             (Err(JournalError::NotAJournal), Ok(text)) => {
                 let course = Course::from_text(text).map_err(|error| error.to_string())?;
-                let options = Options { seed: course.seed, bug: self.bug, told: self.trace, series: false };
+                let options = self.options(course.seed);
                 Ok(end(&Drawn::Mesh(course).attempt(options)))
             }
             (Err(error), _) => Err(error.to_string()),

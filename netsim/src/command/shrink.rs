@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::output::Output;
-use super::{EXIT_USAGE, bug, print, show, watched};
+use super::{EXIT_USAGE, bug, print, profile, show, watched};
 use crate::play::Options;
 use crate::shrink::{Shrunk, shrink};
-use crate::sim::Bug;
+use crate::sim::{Bug, Profile};
 use crate::soak::{Drawn, Ending};
 
 /// The longest search.
@@ -32,6 +32,9 @@ pub(super) struct Shrink {
     /// Plant a bug in the simulated shell.
     #[arg(long, value_name = "NAME", value_parser = bug)]
     bug: Option<Bug>,
+    /// How much is real: full, or light.
+    #[arg(long, value_name = "NAME", value_parser = profile, default_value = "full")]
+    profile: Profile,
 }
 
 impl Shrink {
@@ -73,7 +76,7 @@ impl Shrink {
         let limit = Duration::from_secs(60 * self.minutes);
         let bar = watched().then(indicatif::ProgressBar::new_spinner);
         let mut tries = 1;
-        let options = Options { seed: self.seed, bug: self.bug, told: false, series: false };
+        let options = Options { seed: self.seed, profile: self.profile, bug: self.bug, ..Options::default() };
         let shrunk = shrink(Drawn::of(self.seed), options, |smallest| {
             if let Some(bar) = &bar {
                 bar.set_message(format!("{tries} tried, left: {}", size(smallest)));
@@ -103,9 +106,17 @@ impl Shrink {
     fn again(&self, drawn: &Drawn, output: &Output) -> String {
         let path = output.path().display();
         let bug = self.bug.map_or(String::new(), |bug| format!(" --bug {}", bug.name()));
+        let profile = match self.profile {
+            Profile::Full => "",
+            Profile::Light => " --profile light",
+        };
         match drawn {
-            Drawn::Mesh(_) => format!("again: netsim replay {path}{bug}"),
-            Drawn::People(_) => format!("again: netsim run {path} --seed {}{bug}", self.seed),
+            Drawn::Mesh(_) => format!("again: netsim replay {path}{bug}{profile}"),
+            Drawn::People(scenario) if scenario.drills.is_some() => format!(
+                "it fails in what is tried and must not succeed, which stands in no file; again, as a whole: netsim replay {}{bug}{profile}",
+                self.seed
+            ),
+            Drawn::People(_) => format!("again: netsim run {path} --seed {}{bug}{profile}", self.seed),
         }
     }
 }

@@ -11,7 +11,8 @@ use clap::Args;
 use super::output::Output;
 use super::{EXIT_CORRECTNESS, EXIT_CRASH, EXIT_LIVENESS, EXIT_USAGE, fits, print, watched};
 use crate::memory;
-use crate::play::{LIGHT, Options, Verdict, program};
+use crate::play::{Options, Verdict, program};
+use crate::sim::Profile;
 use crate::soak::{Ending, attempt};
 
 /// Threads that may be asked for.
@@ -33,6 +34,9 @@ pub(super) struct Soak {
     /// So many at once.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// How much is real in seeds about endpoints: full, or light.
+    #[arg(long, value_name = "NAME", value_parser = super::profile, default_value = "full")]
+    profile: Profile,
     /// Add each failing seed to netsim/seeds.txt, or to this file.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = SEEDS_FILE)]
     keep: Option<PathBuf>,
@@ -76,13 +80,12 @@ impl Soak {
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 let told = told.clone();
-                let (next, over, end) = (&next, &over, seeds.end);
+                let (next, over, end, profile) = (&next, &over, seeds.end, self.profile);
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end
-                            || told.send((seed, attempt(Options { seed, ..Options::default() }))).is_err()
-                        {
+                        let options = Options { seed, profile, ..Options::default() };
+                        if seed >= end || told.send((seed, attempt(options))).is_err() {
                             break;
                         }
                     }
@@ -106,7 +109,7 @@ impl Soak {
         }
         let _ = std::panic::take_hook();
         eprintln!("{} s", started.elapsed().as_secs());
-        sum.tell()
+        sum.tell(self.profile)
     }
 }
 
@@ -150,13 +153,13 @@ impl Sum {
         }
     }
 
-    fn tell(&self) -> u8 {
+    fn tell(&self, profile: Profile) -> u8 {
         let Sum { seeds, events, simulated_ms, crashes, correctness, liveness } = self;
         let hours = simulated_ms / 3_600_000;
         print(&format!(
             "soak: {seeds} seeds, {}, {events} events over {hours} simulated hours; crashes {crashes}, correctness \
              {correctness}, liveness {liveness}",
-            program(LIGHT)
+            program(profile.name())
         ));
         match () {
             () if *crashes > 0 => EXIT_CRASH,

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use proto_spec::egress::EgressSet;
 use proto_spec::frame::{ControlFrame, DataHeader, Ended, ErrorFrame, HEADER_LENGTH, Move};
 use proto_spec::ticket::{Claims, TicketKind};
+use proto_spec::tombstone::TombstoneBody;
 use proto_spec::{AttachSeq, Now, Refusal, SenderNumber, SessionId, Timestamp, TrafficClass};
 use sealcast_attach::attachment::Close;
 use sealcast_attach::config::LOBBY_BYTES_MAX;
@@ -23,7 +24,8 @@ use sealcast_attach::{
 use sealcast_mesh::SessionView;
 
 use super::ConnId;
-/// Checks a ticket frame for one connection: the world's stand-in for the broker's signature.
+
+/// Checks a ticket frame for one connection.
 pub(crate) type Check<'a> =
     &'a dyn Fn(&proto_spec::frame::TicketFrame, &[u8; 32], Now) -> Result<Claims, Refusal>;
 
@@ -34,10 +36,23 @@ pub(crate) enum Effect {
     Change(Change),
     /// Frames leave for other nodes.
     Beyond { session: SessionId, egress: EgressSet, run: Run },
-    /// Frames were queued for an endpoint that was admitted to this session.
-    Handed { session: SessionId, admitted_to: Option<SessionId> },
+    /// Frames of a session's number were queued for an endpoint that was admitted like this.
+    Handed { session: SessionId, sender: SenderNumber, to: Option<Seated> },
+    /// A connection was admitted, or another ticket taken on it.
+    Admitted { conn: ConnId, request: Box<JoinRequest> },
+    /// An endpoint's frames came; told where records are looked at.
+    Said { session: SessionId, frames: Bytes },
     /// The connection ends when what waits has been written.
     Close { conn: ConnId },
+}
+
+/// As whom an endpoint was admitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seated {
+    pub(crate) session: SessionId,
+    pub(crate) number: SenderNumber,
+    pub(crate) kind: TicketKind,
+    pub(crate) leader: SenderNumber,
 }
 
 struct Seat {
@@ -69,10 +84,12 @@ pub struct Gateway {
     effects: Vec<Effect>,
     /// Where endpoints can go that this node cannot keep.
     elsewhere: Vec<String>,
+    /// Whether frames of endpoints are told.
+    watched: bool,
 }
 
 impl Gateway {
-    pub(super) fn new(attachments_max: usize) -> Gateway {
+    pub(super) fn new(attachments_max: usize, watched: bool) -> Gateway {
         let limits = Arc::new(Limits { attachments_max, ..Limits::default() });
         let memory = NodeMemory::new(limits.node_queue_bytes_max);
         Gateway {
@@ -84,6 +101,7 @@ impl Gateway {
             dirty: BTreeSet::new(),
             effects: Vec::new(),
             elsewhere: Vec::new(),
+            watched,
         }
     }
 
@@ -285,6 +303,9 @@ impl Gateway {
             return seat.core.handle_redirected(self.elsewhere.clone());
         }
         let guest = request.claims.kind == TicketKind::Lobby;
+        if joined.is_ok() {
+            self.effects.push(Effect::Admitted { conn, request: Box::new(request.clone()) });
+        }
         let joined = joined.map(|joined| {
             seat.guest_left = guest.then_some(LOBBY_BYTES_MAX);
             seat.view = Some(joined.view);
@@ -299,6 +320,9 @@ impl Gateway {
             return;
         };
         let bytes = forward.run.bytes().len() as u64;
+        if self.watched {
+            self.effects.push(Effect::Said { session, frames: forward.run.bytes().clone() });
+        }
         let mut pushed = Vec::new();
         let delivered = fanout::deliver(&view, sender, seat.core.is_guest(), forward, |conn, run| {
             pushed.push((*conn, run));
@@ -351,12 +375,22 @@ impl Gateway {
         }
     }
 
+    /// Queues a run for the guests of its session: a planted bug.
+    pub(super) fn hand_to_guests(&mut self, now: Now, session: SessionId, run: &Run) {
+        let guests = self.seats.iter().filter(|(_, seat)| {
+            seat.core.claims().is_some_and(|of| of.session == session && of.kind == TicketKind::Lobby)
+        });
+        for conn in guests.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.push(now, conn, session, run.clone());
+        }
+    }
+
     fn push(&mut self, now: Now, conn: ConnId, session: SessionId, run: Run) {
         let Some(seat) = self.seats.get_mut(&conn) else { return };
         if seat.ending.is_some() || seat.core.close().is_some() {
             return;
         }
-        let length = run.bytes().len() as u64;
+        let (length, sender) = (run.bytes().len() as u64, run.sender());
         if let Some(left) = &mut seat.guest_left {
             if *left < length {
                 return;
@@ -366,8 +400,13 @@ impl Gateway {
         if let Push::Detach(refusal) = seat.queues.push(now.mono, run) {
             seat.ending = Some((refusal, None));
         }
-        let admitted_to = seat.core.claims().map(|claims| claims.session);
-        self.effects.push(Effect::Handed { session, admitted_to });
+        let to = seat.core.claims().map(|claims| Seated {
+            session: claims.session,
+            number: claims.number,
+            kind: claims.kind,
+            leader: claims.leader,
+        });
+        self.effects.push(Effect::Handed { session, sender, to });
         self.dirty.insert(conn);
     }
 
@@ -426,6 +465,14 @@ impl Gateway {
             }
             self.dirty.insert(conn);
         }
+    }
+
+    /// A session, or one number of it, has ended.
+    pub(super) fn tombstone(&mut self, now: Now, body: &TombstoneBody) {
+        let mut notices = Vec::new();
+        let TombstoneBody { session, number, keep_until, .. } = body;
+        self.registry.tombstone(now.wall, *session, *number, *keep_until, &mut notices);
+        self.carry_out(now.mono, notices);
     }
 
     /// Attachments that newer ones on other nodes have overtaken.

@@ -13,7 +13,7 @@ use sealcast_mesh::SessionView;
 use sha2::{Digest as _, Sha256};
 
 use super::gateway::{Effect, Gateway};
-use super::{ConnId, PeopleEvent, broker};
+use super::{ConnId, PeopleEvent};
 use crate::check::delivery::PersonId;
 use crate::sim::{Bug, Event, Lane, World};
 
@@ -34,6 +34,8 @@ pub(crate) struct Line {
     /// The node's process.
     pub(crate) boot: u64,
     pub(crate) exporter: [u8; 32],
+    /// The attach key of whoever is at its other end.
+    pub(crate) owner: [u8; 32],
     way: Duration,
     to_node: Lane,
     to_person: Lane,
@@ -55,6 +57,7 @@ impl World {
             node,
             boot,
             exporter,
+            owner: self.people.persons[who].key.public(),
             way,
             to_node: Lane::default(),
             to_person: Lane::default(),
@@ -96,11 +99,9 @@ impl World {
         let (who, node, open) = (line.who, line.node, line.node_open);
         if open && self.is_current(conn) {
             let now = self.now_of(node);
+            let lax = self.is_lax();
             if let Some(gateway) = self.people.gateways.get_mut(&node) {
-                let authority = &self.authority;
-                gateway.receive(now, conn, bytes, &|frame, exporter, now| {
-                    broker::check(authority, frame, exporter, now)
-                });
+                gateway.receive(now, conn, bytes, &self.people.broker.door(lax));
             }
             self.after_gateway(node);
         }
@@ -124,6 +125,11 @@ impl World {
         }
     }
 
+    /// Whether nodes let everybody in: a planted bug.
+    fn is_lax(&self) -> bool {
+        self.bug == Some(Bug::AdmitWithoutTicket)
+    }
+
     /// Whether a connection's process still runs.
     fn is_current(&self, conn: ConnId) -> bool {
         self.people.lines.get(&conn).is_some_and(|line| {
@@ -139,14 +145,12 @@ impl World {
             return;
         }
         let now = self.now_of(node);
+        let lax = self.is_lax();
         if let Some(gateway) = self.people.gateways.get_mut(&node) {
             if gateway.deadline(now.mono, conn).is_none_or(|deadline| deadline > now.mono) {
                 return self.wake_node(conn, node);
             }
-            let authority = &self.authority;
-            gateway.handle_timeout(now, conn, &|frame, exporter, now| {
-                broker::check(authority, frame, exporter, now)
-            });
+            gateway.handle_timeout(now, conn, &self.people.broker.door(lax));
         }
         self.after_gateway(node);
         self.wake_node(conn, node);
@@ -174,13 +178,11 @@ impl World {
             }
             for conn in dirty {
                 let now = self.now_of(node);
+                let lax = self.is_lax();
                 if let Some(gateway) = self.people.gateways.get_mut(&node) {
                     gateway.end_marked(now, conn);
-                    let authority = &self.authority;
                     if gateway.deadline(now.mono, conn).is_some_and(|deadline| deadline <= now.mono) {
-                        gateway.handle_timeout(now, conn, &|frame, exporter, now| {
-                            broker::check(authority, frame, exporter, now)
-                        });
+                        gateway.handle_timeout(now, conn, &self.people.broker.door(lax));
                     }
                     // What this made dirty is written now.
                     gateway.dirty.remove(&conn);
@@ -208,9 +210,14 @@ impl World {
                 self.detach_exactly(node, session, number, attach_seq);
             }
             Effect::Beyond { session, egress, run } => self.send_frames(node, session, egress, run),
-            Effect::Handed { session, admitted_to } => {
-                self.check_endpoint_delivery(node, session, admitted_to);
+            Effect::Handed { session, sender, to } => {
+                self.check_endpoint_delivery(node, session, to.map(|to| to.session));
+                if let Some(to) = to {
+                    self.check_lobby(node, session, sender, to);
+                }
             }
+            Effect::Admitted { conn, request } => self.check_admission(node, conn, &request),
+            Effect::Said { session, frames } => self.check_records(node, session, &frames),
             Effect::Close { conn } => self.node_writes(conn),
         }
     }
@@ -403,9 +410,13 @@ impl World {
     pub(crate) fn deliver_frames(&mut self, at: NodeNumber, session: SessionId, run: Run) {
         let now = self.now_of(at);
         let stranger = self.misbehaves(Bug::DeliverToStranger, 5);
+        let all = self.misbehaves(Bug::LobbyHearsAll, 1);
         if let Some(gateway) = self.people.gateways.get_mut(&at) {
             if stranger {
                 gateway.hand_to_stranger(now, session, run.clone());
+            }
+            if all {
+                gateway.hand_to_guests(now, session, &run);
             }
             gateway.deliver(now, session, run);
             self.after_gateway(at);

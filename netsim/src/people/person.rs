@@ -5,23 +5,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proto_spec::lsa::DrainState;
-use proto_spec::ticket::Role;
 use proto_spec::{NodeNumber, Now, SenderNumber, SessionId, Timestamp};
 use sealcast_endpoint_core::attach::{AttachKey, Greeting};
 use sealcast_endpoint_core::command::Command;
-use sealcast_endpoint_core::event::{Direction, Event as Told, State};
-use sealcast_endpoint_core::null::Null;
-use sealcast_endpoint_core::session::{Accept, CallFailure, Config, Endpoint, Output, Reached, Way};
-use sealcast_endpoint_core::{JoinCode, Suite};
-use sealcast_placement::WAY_UNKNOWN_US;
-use sealcast_placement::place::NodeView;
+use sealcast_endpoint_core::event::{CodeEnd, Direction, Event as Told, State};
+use sealcast_endpoint_core::session::{Output, Reached, Way};
 
+use super::broker::{account_of, begins_account};
 use super::disk::Disk;
+use super::machine::Machine;
 use super::{ConnId, PeopleEvent, Stay};
-use crate::check::Property;
 use crate::check::delivery::{Fault, PersonId};
-use crate::scenario::{LoadKind, Place, Scenario, Standby};
+use crate::check::{Property, nonces};
+use crate::scenario::{EndpointPlan, LoadKind, Place, Scenario, Standby};
 use crate::sim::{Bug, Event, World, address, number_of};
 
 /// Bytes of one write.
@@ -33,9 +29,11 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 /// Round trips until a connection stands: TCP, TLS.
 const SETUP_TRIPS: u32 = 2;
 /// A joiner that did not get in is invited again, so often.
-const INVITES_MAX: u32 = 10;
+pub(super) const INVITES_MAX: u32 = 10;
 /// Between the steps of users: reading a code aloud, typing it.
-const USER_TAKES: Duration = Duration::from_millis(200);
+pub(super) const USER_TAKES: Duration = Duration::from_millis(200);
+/// How often a broker looks after its store.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What an endpoint is in its session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +45,8 @@ pub enum Part {
         /// Whether as a customer.
         customer: bool,
     },
+    /// Has no business there.
+    Outsider,
 }
 
 /// How an endpoint ended.
@@ -77,6 +77,8 @@ pub struct Person {
     pub place: usize,
     /// What it is there.
     pub part: Part,
+    /// Whether it is there for a drill: what becomes of it is not the scenario's matter.
+    pub drill: bool,
     /// Whether it is a member now.
     pub member: bool,
     /// Whether it has ever been one.
@@ -91,23 +93,64 @@ pub struct Person {
     pub refused: u64,
     pub(super) region: usize,
     pub(super) downstream: Option<u64>,
-    at: Place,
-    standby: Standby,
-    key: AttachKey,
-    id: SessionId,
+    pub(super) at: Place,
+    pub(super) standby: Standby,
+    pub(super) key: AttachKey,
+    /// Its session at the broker, once it has a number there.
+    pub(super) id: SessionId,
     /// Whether it has begun to join; its endpoint may be at work.
-    begun: bool,
-    number: Option<SenderNumber>,
-    endpoint: Option<Endpoint<Null>>,
+    pub(super) begun: bool,
+    pub(super) number: Option<SenderNumber>,
+    pub(super) endpoint: Option<Box<dyn Machine>>,
     /// Its connections and attempts.
     ways: BTreeMap<Way, Reach>,
     last: Option<NodeNumber>,
     disk: Disk,
     wake: Option<Timestamp>,
-    invites: u32,
+    pub(super) invites: u32,
     files_sent: u64,
     /// A line held back by a planted bug.
     held: Option<(PersonId, u64)>,
+}
+
+impl Person {
+    /// Somebody who has not begun.
+    pub(super) fn new(
+        name: String,
+        (session, place): (usize, usize),
+        plan: &EndpointPlan,
+        key: AttachKey,
+    ) -> Person {
+        Person {
+            name,
+            session,
+            place,
+            part: if place == 0 { Part::Creator } else { Part::Joiner { customer: plan.customer } },
+            drill: false,
+            member: false,
+            joined: false,
+            roster: 0,
+            stay: None,
+            over: None,
+            refused: 0,
+            region: plan.region,
+            downstream: plan.downstream_kib_s.map(|rate| rate * 1_024),
+            at: plan.at,
+            standby: plan.standby,
+            key,
+            id: SessionId([0; 16]),
+            begun: false,
+            number: None,
+            endpoint: None,
+            ways: BTreeMap::new(),
+            last: None,
+            disk: Disk::default(),
+            wake: None,
+            invites: 0,
+            files_sent: 0,
+            held: None,
+        }
+    }
 }
 
 impl World {
@@ -116,45 +159,16 @@ impl World {
         self.people.loads = scenario.workload.clone();
         self.people.joins_apart = scenario.joins_apart;
         for (session, plan) in scenario.sessions.iter().enumerate() {
-            let id = {
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&self.people.random().draw().to_be_bytes());
-                bytes[8..].copy_from_slice(&(session as u64).to_be_bytes());
-                SessionId(bytes)
-            };
+            if begins_account(session)
+                && let Some(at) = self.broker_node()
+            {
+                self.add_account(at, &account_of(session));
+            }
             let first = self.people.persons.len();
             for (place, endpoint) in plan.endpoints.iter().enumerate() {
                 let key = AttachKey::from_seed(&self.people.random().seed());
-                let part =
-                    if place == 0 { Part::Creator } else { Part::Joiner { customer: endpoint.customer } };
-                self.people.persons.push(Person {
-                    name: format!("{}/{}", plan.name, endpoint.name),
-                    session,
-                    place,
-                    part,
-                    member: false,
-                    joined: false,
-                    roster: 0,
-                    stay: None,
-                    over: None,
-                    refused: 0,
-                    region: endpoint.region,
-                    downstream: endpoint.downstream_kib_s.map(|rate| rate * 1_024),
-                    at: endpoint.at,
-                    standby: endpoint.standby,
-                    key,
-                    id,
-                    begun: false,
-                    number: None,
-                    endpoint: None,
-                    ways: BTreeMap::new(),
-                    last: None,
-                    disk: Disk::default(),
-                    wake: None,
-                    invites: 0,
-                    files_sent: 0,
-                    held: None,
-                });
+                let name = format!("{}/{}", plan.name, endpoint.name);
+                self.people.persons.push(Person::new(name, (session, place), endpoint, key));
             }
             if scenario.joins_apart.is_some() {
                 self.people.to_begin.push_back(first);
@@ -163,6 +177,10 @@ impl World {
             let wait = Duration::from_millis(self.people.random().range(0, 1_000));
             self.schedule(wait, Event::People(PeopleEvent::Begin { who: first }));
         }
+        if let Some(drills) = &scenario.drills {
+            self.populate_drills(drills, scenario.sessions.len());
+        }
+        self.schedule(HOUSEKEEPING_INTERVAL, Event::People(PeopleEvent::House));
     }
 
     /// Where endpoints join one after the other, the next session begins when everybody of those before it is in.
@@ -202,203 +220,47 @@ impl World {
             PeopleEvent::Node { conn, node } => self.node_turn(conn, node),
             PeopleEvent::PersonClosed { conn } => self.person_closed(conn),
             PeopleEvent::NodeClosed { conn, node } => self.node_closed(conn, node),
-            PeopleEvent::Call { who, call } => self.broker_called(who, call),
+            PeopleEvent::Call { who, call } => self.broker_called(who, &call),
             PeopleEvent::Answer { who, id, result } => {
                 self.with_endpoint(who, |endpoint, now| endpoint.handle_call(now, id, result));
             }
             PeopleEvent::Registry { node, boot } => self.registry_turn(node, boot),
             PeopleEvent::DrainEnds { node, boot } => self.drain_ends(node, boot),
+            PeopleEvent::Drill { step } => self.drill(step),
+            PeopleEvent::Outsider { who } => self.outsider_tries(who),
+            PeopleEvent::Password { who, wrong } => self.password_typed(who, wrong),
+            PeopleEvent::House => {
+                self.keep_house();
+                self.schedule(HOUSEKEEPING_INTERVAL, Event::People(PeopleEvent::House));
+            }
             PeopleEvent::Begin { who } => self.begin(who),
             PeopleEvent::Invite { who, role } => {
                 let command = Command::Invite { role };
                 self.with_endpoint(who, |endpoint, now| endpoint.handle_command(now, command));
             }
-            PeopleEvent::Typed { session, code } => self.join(session, &code),
+            PeopleEvent::Typed { session, code } => self.typed(session, &code),
             PeopleEvent::Say { who, load } => self.say_line(who, load),
             PeopleEvent::SendFile { who, load } => self.send_file(who, load),
             PeopleEvent::Probe { who, load } => self.probe(who, load),
         }
     }
 
-    /// True time, for what has no clock of its own here: endpoints and the broker.
+    /// True time, for what has no clock of its own here: endpoints.
     pub(super) fn true_now(&self) -> Now {
         let ms = crate::sim::WALL_START + self.now.0.as_millis() as u64;
         Now { mono: self.now, wall: proto_spec::WallTime(ms) }
     }
 
-    /// A node that has a broker and runs.
-    pub(super) fn broker_node(&self) -> Option<NodeNumber> {
-        let brokers = self.plan.nodes.iter().filter(|node| node.broker).map(|node| node.number);
-        brokers.into_iter().find(|number| self.is_awake(*number))
-    }
-
-    // ---- beginning ----
-
-    fn begin(&mut self, who: PersonId) {
-        if self.broker_node().is_none() {
-            return self.schedule(Duration::from_secs(1), Event::People(PeopleEvent::Begin { who }));
-        }
-        let now = self.true_now();
-        let (id, public) = {
-            let person = &self.people.persons[who];
-            (person.id, person.key.public())
-        };
-        let Some((number, ticket)) = self.people.broker.create(&self.authority, now.wall, id, public) else {
-            return;
-        };
-        let config = self.config(who, number, Role::Provider, ticket);
-        self.people.persons[who].begun = true;
-        self.people.persons[who].number = Some(number);
-        self.people.numbers.insert((id, number), who);
-        let first = self.next_role(who);
-        self.people.persons[who].endpoint = Some(Endpoint::host(now, config, first));
-        self.person_turn(who);
-    }
-
-    /// The role of the next endpoint of a session that has not begun.
-    fn next_role(&self, who: PersonId) -> Option<Role> {
-        let next = self.next_joiner(self.people.persons[who].session)?;
-        Some(match self.people.persons[next].part {
-            Part::Joiner { customer: true } => Role::Customer,
-            _ => Role::Provider,
-        })
-    }
-
-    fn next_joiner(&self, session: usize) -> Option<PersonId> {
-        let persons = self.people.persons.iter().enumerate();
-        persons
-            .filter(|(_, person)| person.session == session && person.place > 0)
-            .find(|(_, person)| !person.begun && person.over.is_none())
-            .map(|(who, _)| who)
-    }
-
-    fn creator_of(&self, session: usize) -> Option<PersonId> {
-        self.people.persons.iter().position(|person| person.session == session && person.place == 0)
-    }
-
-    /// A code was read aloud to the next one, who types it.
-    fn join(&mut self, session: usize, code: &str) {
-        let Some(who) = self.next_joiner(session) else { return };
-        let Ok(code) = code.parse::<JoinCode>() else { return };
-        let now = self.true_now();
-        let public = self.people.persons[who].key.public();
-        let found = self.people.broker.look_up(&self.authority, now.wall, code.number, public);
-        let Some((id, number, role, ticket)) = found else { return };
-        let config = self.config(who, number, role, ticket);
-        self.people.persons[who].number = Some(number);
-        self.people.persons[who].begun = true;
-        self.people.persons[who].invites += 1;
-        self.people.numbers.insert((id, number), who);
-        self.people.persons[who].endpoint = Some(Endpoint::join(now, config, code));
-        self.person_turn(who);
-    }
-
-    fn config(&mut self, who: PersonId, number: SenderNumber, role: Role, ticket: String) -> Config {
-        let (nodes, standby) = self.first_nodes(who);
-        let seed = self.people.random().seed();
-        let person = &self.people.persons[who];
-        Config {
-            session: person.id,
-            number,
-            leader: SenderNumber::new(1).expect("1 is a number"),
-            role,
-            ticket,
-            attach_key: person.key.clone(),
-            nodes: nodes.into_iter().map(|number| vec![address(number)]).collect(),
-            standby: standby.into_iter().map(address).collect(),
-            display_name: person.name.clone(),
-            suite: Suite::Modern,
-            accept: Accept { join: true, member: true, files: true },
-            seed,
-            reconnect_max: Config::RECONNECT_MAX,
-        }
-    }
-
-    /// Where an endpoint attaches, best first, and where it stands by.
-    fn first_nodes(&mut self, who: PersonId) -> (Vec<NodeNumber>, Option<NodeNumber>) {
-        let (region, at, standby) = {
-            let person = &self.people.persons[who];
-            (person.region, person.at, person.standby)
-        };
-        let awake: Vec<NodeNumber> =
-            self.numbers().into_iter().filter(|number| self.is_awake(*number)).collect();
-        let (mut nodes, mut second) = match at {
-            Place::Node(number) => (vec![number], None),
-            Place::Nearest => (self.nearest(region).into_iter().take(1).collect(), None),
-            Place::Random if awake.is_empty() => (Vec::new(), None),
-            Place::Random => (vec![*self.people.random().pick(&awake)], None),
-            Place::Placement => {
-                let views = self.node_views(who, &awake);
-                let now = self.now;
-                let placement = self.people.broker.place(now, views);
-                (placement.offered, placement.standby)
-            }
-        };
-        match standby {
-            // Without a second node it knows of nowhere to stand by.
-            Standby::None => {
-                nodes.truncate(1);
-                second = None;
-            }
-            Standby::Node(number) => second = Some(number),
-            Standby::Apart => {
-                let domain = |number: &NodeNumber| self.hosts[number].config.failure_domain.clone();
-                let first = nodes.first().copied();
-                let apart = self.nearest(region).into_iter().filter(|number| Some(*number) != first);
-                let mut apart: Vec<NodeNumber> = apart.collect();
-                apart.sort_by_key(|number| first.is_some_and(|first| domain(&first) == domain(number)));
-                second = second.or(apart.first().copied());
-            }
-        }
-        (nodes, second)
-    }
-
-    /// Every node that runs, as the broker knows it for this endpoint.
-    fn node_views(&self, who: PersonId, awake: &[NodeNumber]) -> Vec<NodeView> {
-        let (region, session) = (self.people.persons[who].region, self.people.persons[who].session);
-        let others = self.people.persons.iter().filter(|person| person.session == session);
-        let carrying: Vec<NodeNumber> = others.filter_map(|person| Some(person.stay?.node)).collect();
-        let ways_us = self.ways_to(&carrying);
-        let farthest = |number: NodeNumber| {
-            let way = ways_us.get(&number).copied();
-            if carrying.is_empty() { 0 } else { way.unwrap_or(WAY_UNKNOWN_US) }
-        };
-        let nodes = self.plan.nodes.iter().filter(|node| awake.contains(&node.number));
-        nodes
-            .map(|node| NodeView {
-                node: node.number,
-                failure_domain: node.failure_domain.clone(),
-                rtt_us: Some(self.probe_us(region, node.number)),
-                tree_us: farthest(node.number),
-                carries_session: carrying.contains(&node.number),
-                capacity: node.capacity,
-                reported: 0,
-                report_age_ms: 0,
-                placed_since: 0,
-                arrivals_per_minute: 0,
-                draining: self.hosts[&node.number].drain != DrainState::Serving,
-                full: false,
-            })
-            .collect()
-    }
-
     /// What an endpoint measures who asks a node from a region.
-    fn probe_us(&self, region: usize, node: NodeNumber) -> u32 {
+    pub(super) fn probe_us(&self, region: usize, node: NodeNumber) -> u32 {
         (self.network.access(region, node) * 2 + self.delay_at(node)).as_micros() as u32
-    }
-
-    /// Every node, the nearest to a region first.
-    fn nearest(&self, region: usize) -> Vec<NodeNumber> {
-        let mut all = self.numbers();
-        all.sort_by_key(|number| (self.network.access(region, *number), *number));
-        all
     }
 
     // ---- the endpoint's shell ----
 
-    fn with_endpoint(&mut self, who: PersonId, handle: impl FnOnce(&mut Endpoint<Null>, Now)) {
+    pub(super) fn with_endpoint(&mut self, who: PersonId, handle: impl FnOnce(&mut dyn Machine, Now)) {
         let now = self.true_now();
-        if let Some(endpoint) = self.people.persons[who].endpoint.as_mut() {
+        if let Some(endpoint) = self.people.persons[who].endpoint.as_deref_mut() {
             handle(endpoint, now);
             self.person_turn(who);
         }
@@ -412,7 +274,7 @@ impl World {
             let mut moved = false;
             while let Some(output) = endpoint.poll_output() {
                 moved = true;
-                self.person_output(who, &mut endpoint, output);
+                self.person_output(who, &mut *endpoint, output);
             }
             for (way, conn) in self.open_ways(who) {
                 while self.person_room(conn) > 0 {
@@ -422,6 +284,11 @@ impl World {
                         break;
                     }
                     moved = true;
+                    if self.misbehaves(Bug::ReuseNonce, 20)
+                        && let Some(twin) = nonces::twin(&bytes)
+                    {
+                        bytes.extend(twin);
+                    }
                     self.person_writes(conn, bytes);
                 }
             }
@@ -475,7 +342,7 @@ impl World {
         }
     }
 
-    fn person_output(&mut self, who: PersonId, endpoint: &mut Endpoint<Null>, output: Output) {
+    fn person_output(&mut self, who: PersonId, endpoint: &mut dyn Machine, output: Output) {
         let now = self.true_now();
         match output {
             Output::Connect { way, preferred, avoid } => self.connect(who, way, &preferred, &avoid),
@@ -581,6 +448,9 @@ impl World {
     }
 
     pub(super) fn person_receives(&mut self, who: PersonId, conn: ConnId, bytes: &[u8]) {
+        if self.people.persons[who].part == Part::Outsider {
+            self.intruder_receives(who, conn, bytes);
+        }
         let Some(way) = self.way_of(who, conn) else { return };
         let Some(reach) = self.people.persons[who].ways.get_mut(&way) else { return };
         let Some(greeting) = &mut reach.greeting else {
@@ -620,24 +490,6 @@ impl World {
         self.with_endpoint(who, |endpoint, now| endpoint.attachment_lost(now, way));
     }
 
-    fn broker_called(&mut self, who: PersonId, call: sealcast_endpoint_core::session::Call) {
-        let now = self.true_now();
-        let person = &self.people.persons[who];
-        let Some(number) = person.number else { return };
-        let (id, region) = (person.id, person.region);
-        let broker = self.broker_node();
-        let result = match broker {
-            None => Err(CallFailure { again: true, sentence: "the broker does not answer".to_owned() }),
-            Some(_) => self
-                .people
-                .broker
-                .call(&self.authority, now.wall, (id, number), call.request)
-                .ok_or_else(|| CallFailure { again: false, sentence: "the broker refuses".to_owned() }),
-        };
-        let after = broker.map_or(Duration::from_millis(100), |node| self.network.access(region, node));
-        self.schedule(after, Event::People(PeopleEvent::Answer { who, id: call.id, result }));
-    }
-
     // ---- what users see ----
 
     fn person_told(&mut self, who: PersonId, told: Told) {
@@ -652,9 +504,18 @@ impl World {
                 // One that has lost its attachment and looks for another is a member all the same.
                 person.member = state == State::Member || person.joined && state == State::Reconnecting;
                 person.joined |= first;
-                if first {
+                if first && person.part == Part::Outsider {
+                    self.outsider_joined(who);
+                } else if first {
                     self.invite_next(who);
                 }
+            }
+            Told::Left { number, .. } => self.left_told(who, number),
+            Told::WrongCode { .. } if self.people.persons[who].drill => {
+                self.checkers.lockout.wrong_word();
+            }
+            Told::CodeEnded { reason: CodeEnd::Guessed, .. } if self.people.persons[who].drill => {
+                self.checkers.lockout.spent();
             }
             Told::Members { members } => self.people.persons[who].roster = members.len(),
             Told::Code { code, .. } => {
@@ -679,18 +540,11 @@ impl World {
                 }
             }
             Told::Ended { reason, text } => {
-                let person = &mut self.people.persons[who];
-                person.member = false;
-                if !person.joined && person.place > 0 && person.invites < INVITES_MAX {
-                    // It never got in: somebody calls again.
-                    person.begun = false;
-                    person.number = None;
-                    let session = person.session;
-                    if let Some(creator) = self.creator_of(session) {
-                        self.invite(creator);
-                    }
-                } else {
-                    person.over = Some(Outcome { reason, text });
+                self.people.persons[who].member = false;
+                if self.people.persons[who].part == Part::Outsider {
+                    self.outsider_ended(who);
+                } else if !self.invited_again(who) {
+                    self.people.persons[who].over = Some(Outcome { reason, text });
                 }
             }
             _ => {}
@@ -707,20 +561,11 @@ impl World {
         }
     }
 
-    /// Somebody became a member: the creator invites the next one.
-    fn invite_next(&mut self, who: PersonId) {
-        let session = self.people.persons[who].session;
-        let Some(creator) = self.creator_of(session) else { return };
-        if creator == who {
-            // Its first code comes by itself.
-            return;
-        }
-        self.invite(creator);
-    }
-
-    fn invite(&mut self, creator: PersonId) {
-        if let Some(role) = self.next_role(creator) {
-            self.schedule(USER_TAKES, Event::People(PeopleEvent::Invite { who: creator, role }));
+    /// A member is told that a number is out.
+    fn left_told(&mut self, who: PersonId, number: SenderNumber) {
+        let id = self.people.persons[who].id;
+        if let Some(of) = self.people.numbers.get(&(id, number)) {
+            self.checkers.removed.known(who, *of, self.now);
         }
     }
 
@@ -731,6 +576,10 @@ impl World {
             return;
         }
         let Some(line) = text.split(' ').nth(1).and_then(|line| line.parse().ok()) else { return };
+        self.check_line(who, sender, line);
+        if self.people.persons[who].drill {
+            return;
+        }
         if self.misbehaves(Bug::DropReliable, 20) {
             return;
         }
@@ -779,7 +628,7 @@ impl World {
             all.iter().enumerate().map(|(who, key)| (*key, who)).collect();
         for (from, (session, _)) in all.iter().enumerate() {
             for (to, (other, _)) in all.iter().enumerate() {
-                if session == other && from != to {
+                if session == other && from != to && !self.people.persons[from].drill {
                     self.checkers.delivery.expect(from, to);
                 }
             }
@@ -795,6 +644,9 @@ impl World {
                 let offset = Duration::from_micros(self.people.random().range(0, period));
                 self.schedule(plan.start + offset, Event::People(event));
             }
+        }
+        if let Some(drills) = &scenario.drills {
+            self.begin_drills(drills, scenario.duration);
         }
     }
 

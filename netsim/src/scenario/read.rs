@@ -89,6 +89,7 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
         reports,
         workload: Vec::new(),
         faults: Vec::new(),
+        drills: None,
         checks: checks(&raw.checks),
     };
     for load in &raw.workload {

@@ -23,6 +23,7 @@ const DURATION_MIN: Duration = Duration::from_secs(1);
 const NODES_MIN: usize = 2;
 
 pub(super) const CUTS: &[Cut<Scenario>] = &[
+    Cut { parts: |scenario| usize::from(scenario.drills.is_some()), less: no_drills },
     Cut { parts: |scenario| groups(&scenario.faults).len(), less: fewer_faults },
     Cut { parts: |scenario| scenario.sessions.len(), less: fewer_sessions },
     Cut { parts: |scenario| scenario.workload.len(), less: less_workload },
@@ -31,6 +32,11 @@ pub(super) const CUTS: &[Cut<Scenario>] = &[
     Cut { parts: |scenario| groups(&scenario.faults).len(), less: sooner },
     Cut { parts: |_| 1, less: shorter },
 ];
+
+/// What must not succeed is not tried.
+fn no_drills(scenario: &Scenario, _: Range<usize>) -> Option<Scenario> {
+    Some(Scenario { drills: None, ..scenario.clone() })
+}
 
 /// Each fault with what ends it.
 fn groups(faults: &[TimedFault]) -> Vec<Range<usize>> {

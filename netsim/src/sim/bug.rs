@@ -24,11 +24,27 @@ pub enum Bug {
     MoveOthers,
     /// An attachment that is lost stays in the registry.
     ForgetToLeave,
+    /// The broker's store keeps a session without its owner's entry for it.
+    OrphanSession,
+    /// The broker's store loses a look-up that was answered.
+    ForgetLookup,
+    /// The broker's store loses failed logins.
+    ForgetLockout,
+    /// The broker is asked without a look at how often one network calls.
+    ForgetLimits,
+    /// A node lets everybody in whose ticket can be read.
+    AdmitWithoutTicket,
+    /// Guests get what members get.
+    LobbyHearsAll,
+    /// An endpoint whose state was restored from a clone goes on where the other one does.
+    ReuseNonce,
+    /// A leader's endpoint is not told that its user removed a member.
+    KeepRemoved,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 18] = [
         Bug::WrongNextHop,
         Bug::SkipDedup,
         Bug::DeliverToStranger,
@@ -39,6 +55,14 @@ impl Bug {
         Bug::Reorder,
         Bug::MoveOthers,
         Bug::ForgetToLeave,
+        Bug::OrphanSession,
+        Bug::ForgetLookup,
+        Bug::ForgetLockout,
+        Bug::ForgetLimits,
+        Bug::AdmitWithoutTicket,
+        Bug::LobbyHearsAll,
+        Bug::ReuseNonce,
+        Bug::KeepRemoved,
     ];
 
     /// Its name on the command line.
@@ -54,6 +78,14 @@ impl Bug {
             Bug::Reorder => "reorder",
             Bug::MoveOthers => "move-others",
             Bug::ForgetToLeave => "forget-to-leave",
+            Bug::OrphanSession => "orphan-session",
+            Bug::ForgetLookup => "forget-lookup",
+            Bug::ForgetLockout => "forget-lockout",
+            Bug::ForgetLimits => "forget-limits",
+            Bug::AdmitWithoutTicket => "admit-without-ticket",
+            Bug::LobbyHearsAll => "lobby-hears-all",
+            Bug::ReuseNonce => "reuse-nonce",
+            Bug::KeepRemoved => "keep-removed",
         }
     }
 }

@@ -216,6 +216,9 @@ impl World {
         self.changed_at = at;
         self.input(number, Input::Tick);
         self.begin_beats(number);
+        if self.hosts[&number].config.roles.has(Roles::BROKER) {
+            self.bury_again(number);
+        }
         if loads {
             self.schedule(Duration::from_secs(1), Event::Load { at: number, boot });
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto_spec::lsa::LsaVersion;
+use proto_spec::lsa::{LsaVersion, Roles};
 use proto_spec::mesh::{LoadReport, MeshMessage, Revocations};
 use proto_spec::{NodeNumber, Wire};
 use sealcast_mesh::{Alarm, Input, Output, ToVerify, Verdict, Wired};
@@ -72,10 +72,13 @@ impl World {
                 self.host_mut(number).drain = state;
             }
             Output::MayStop => self.host_mut(number).may_stop = true,
-            Output::Tombstone(_) => self.host_mut(number).tombstones += 1,
+            Output::Tombstone(tombstone) => {
+                self.host_mut(number).tombstones += 1;
+                self.ended(number, &tombstone.0.body);
+            }
             Output::Load { from, report } => {
                 self.host_mut(number).loads.insert(from, report.sequence);
-                self.people.load_reported(self.now, from, report.attachments);
+                self.people.load_reported(self.now, from, report);
                 if self.plan.light {
                     self.heard.push(HeardLoad { broker: number, from, at: self.now, report });
                 }
@@ -117,7 +120,13 @@ impl World {
                 return Verdict::Signer(signer(&owner.identity));
             }
         }
-        self.authority.verify(item, self.now_of(number).wall)
+        let wall = self.now_of(number).wall;
+        match item {
+            ToVerify::Tombstone(tombstone) if self.people.broker.is_genuine(&tombstone.0, wall) => {
+                Verdict::Valid
+            }
+            item => self.authority.verify(item, wall),
+        }
     }
 
     fn transmit(&mut self, from: NodeNumber, to: NodeNumber, bytes: Bytes) {
@@ -151,6 +160,9 @@ impl World {
             forwarded_bytes: 0,
             full: attachments >= host.config.capacity,
         };
+        if host.config.roles.has(Roles::BROKER) {
+            self.people.load_reported(self.now, at, report);
+        }
         self.input(at, Input::Load(report));
         self.schedule(LOAD_INTERVAL, Event::Load { at, boot });
     }

@@ -192,6 +192,7 @@ impl World {
     pub fn new(plan: Plan) -> World {
         let seed = plan.seed;
         let network = Network::new(seed, plan.rtt_us.clone(), plan.jitter_percent, plan.spread_percent);
+        let authority = Authority::new(seed);
         let mut world = World {
             now: Timestamp::ZERO,
             hosts: BTreeMap::new(),
@@ -199,7 +200,7 @@ impl World {
             network,
             changed_at: Timestamp::ZERO,
             packets: BTreeMap::new(),
-            people: People::new(seed),
+            people: People::new(seed, authority.broker()),
             checkers: Checkers::default(),
             violations: Vec::new(),
             bug: None,
@@ -210,7 +211,7 @@ impl World {
             told: false,
             recorder: None,
             deaths: Vec::new(),
-            authority: Authority::new(seed),
+            authority,
             registry_wakes: BTreeSet::new(),
             streams: BTreeMap::new(),
             bugs: Random::stream(seed, "bug", 0),

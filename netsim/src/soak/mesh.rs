@@ -9,7 +9,7 @@ use sealcast_mesh::Input;
 
 use super::course::{Course, Step};
 use crate::check::{Property, Violation};
-use crate::play::{COMMIT, LIGHT, Options, Report, VERSION, Verdict, profile};
+use crate::play::{COMMIT, Options, Report, VERSION, Verdict, profile};
 use crate::sim::{Bug, World};
 
 /// Whoever knocks in vain knocks again within ten seconds.
@@ -30,7 +30,7 @@ pub(super) fn run(course: &Course, options: Options) -> Report {
         version: VERSION,
         commit: COMMIT,
         profile: profile(),
-        simulation: LIGHT,
+        simulation: options.profile.name(),
         trace: format!("{:016x}", world.trace.hash()),
         events: world.trace.events(),
         simulated_ms: world.now.0.as_millis() as u64,

@@ -1,5 +1,5 @@
 //! Seeds about endpoints: a scenario made up from the seed. Every fault ends within what endpoints stand without losing
-//! anything, so that nothing may be lost.
+//! anything, so that nothing may be lost. Beside it, in a session of its own, what must not succeed is tried.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use proto_spec::NodeNumber;
 
 use crate::scenario::{
-    Checks, EndpointPlan, Fault, Load, LoadKind, NodePlan, Place, Reports, Scenario, SessionPlan, Standby,
-    TimedFault,
+    Checks, Drill, Drills, EndpointPlan, Fault, Intrusion, Load, LoadKind, NodePlan, Place, Reports,
+    Scenario, SessionPlan, Standby, TimedDrill, TimedFault,
 };
 use crate::sim::Random;
 
@@ -82,6 +82,7 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         reports: Reports { interval: Duration::from_secs(1), age: Duration::ZERO },
         workload,
         faults,
+        drills: Some(drills(seed, regions, &numbers, duration)),
         checks: Checks {
             lost: 0,
             duplicates: 0,
@@ -98,6 +99,31 @@ pub(super) fn scenario(seed: u64) -> Scenario {
             rejects_ppm: None,
         },
     }
+}
+
+/// What is tried, in any order; the end comes last. A stream of its own leaves the rest of the seed as it is.
+fn drills(seed: u64, regions: usize, nodes: &[NodeNumber], duration: Duration) -> Drills {
+    let mut random = Random::stream(seed, "drills", 0);
+    let mut session = session(&mut random, "drill", regions, nodes);
+    session.endpoints.truncate(3);
+    let last = session.endpoints.len() - 1;
+    let end_ms = duration.as_millis() as u64;
+    let intrusions =
+        [Intrusion::Expired, Intrusion::Forged, Intrusion::Stolen, Intrusion::Listens, Intrusion::Speaks];
+    let mut tried = vec![
+        Drill::Guess { wrong: random.range(1, 7) as u32 },
+        Drill::Scan { lookups: random.range(5, 30) as u32 },
+        Drill::Login { wrong: random.range(1, 8) as u32 },
+        Drill::Remove(last),
+    ];
+    tried.extend((0..2).map(|_| Drill::Intrude(*random.pick(&intrusions))));
+    let mut steps: Vec<TimedDrill> = tried
+        .into_iter()
+        .map(|drill| TimedDrill { at: Duration::from_millis(random.range(500, end_ms - 8_000)), drill })
+        .collect();
+    let at = Duration::from_millis(random.range(end_ms - 4_000, end_ms));
+    steps.push(TimedDrill { at, drill: Drill::End });
+    Drills { session, steps }
 }
 
 fn rtts(random: &mut Random, regions: usize) -> Vec<Vec<u64>> {

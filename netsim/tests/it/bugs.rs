@@ -11,12 +11,14 @@ const SEEDS_MAX: u64 = 25;
 
 fn is_found(bug: Bug, people: bool, property: Property) {
     let seeds = (0..).filter(|seed| (seed % 4 == 3) == people).take(SEEDS_MAX as usize);
-    for seed in seeds {
-        let options = Options { seed, bug: Some(bug), told: false, ..Options::default() };
-        let Ending::Reported(report) = attempt(options) else { continue };
+    for (tried, seed) in (1..).zip(seeds) {
+        let Ending::Reported(report) = attempt(Options { seed, bug: Some(bug), ..Options::default() }) else {
+            continue;
+        };
         let by_it = |what: &String| what.starts_with(property.name());
         if let Some(what) = report.violations.iter().find(|what| by_it(what)) {
             assert!(what.contains(&format!("seed {seed}")) && what.contains(" at "), "{what}");
+            println!("{}: found by seed {seed}, number {tried} of those tried", bug.name());
             return;
         }
     }
@@ -77,4 +79,44 @@ fn endpoints_that_move_without_a_reason_are_found() {
 #[test]
 fn attachments_that_stay_behind_are_found() {
     is_found(Bug::ForgetToLeave, true, Property::Bounds);
+}
+
+#[test]
+fn a_session_without_its_owner_is_found() {
+    is_found(Bug::OrphanSession, true, Property::Sessions);
+}
+
+#[test]
+fn a_number_that_is_given_twice_is_found() {
+    is_found(Bug::ForgetLookup, true, Property::Sessions);
+}
+
+#[test]
+fn passwords_without_a_lock_out_are_found() {
+    is_found(Bug::ForgetLockout, true, Property::Lockout);
+}
+
+#[test]
+fn look_ups_without_a_limit_are_found() {
+    is_found(Bug::ForgetLimits, true, Property::Lockout);
+}
+
+#[test]
+fn an_admission_without_a_ticket_is_found() {
+    is_found(Bug::AdmitWithoutTicket, true, Property::Tickets);
+}
+
+#[test]
+fn a_lobby_that_hears_what_members_hear_is_found() {
+    is_found(Bug::LobbyHearsAll, true, Property::Lobby);
+}
+
+#[test]
+fn a_nonce_that_is_used_twice_is_found() {
+    is_found(Bug::ReuseNonce, true, Property::Nonces);
+}
+
+#[test]
+fn a_removed_member_that_goes_on_reading_is_found() {
+    is_found(Bug::KeepRemoved, true, Property::Removed);
 }

@@ -42,6 +42,10 @@ fn a_run_names_seed_version_commit_profiles_and_trace() {
     assert!(is_hash || commit == "unknown", "{commit}");
     assert_eq!(report["verdict"], "held");
     assert!(shown.contains("all held"));
+    let light = stdout(netsim().args(["run", "three-nodes", "--seed", "4", "--profile", "light"]), 0);
+    assert!(!light.contains(report["trace"].as_str().unwrap()), "another end-to-end layer, another trace");
+    let unknown = netsim().args(["run", "three-nodes", "--profile", "half"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("use full or light"));
 }
 
 #[test]

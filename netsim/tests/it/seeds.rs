@@ -2,8 +2,9 @@
 //!
 //! `NETSIM_SEEDS=20000` runs more of them. One that fails is run again by `netsim replay`, and kept in `seeds.txt`.
 
-use netsim::play::{Options, Verdict};
-use netsim::soak::{attempt, kept, run};
+use netsim::play::{Options, Report, Verdict};
+use netsim::sim::Profile;
+use netsim::soak::{self, attempt, kept};
 
 /// Seeds that run by default, in each of the parts that run side by side.
 const SEEDS: u64 = 40;
@@ -14,9 +15,13 @@ fn options(seed: u64) -> Options {
 
 fn held(seeds: impl Iterator<Item = u64>) {
     for seed in seeds {
-        let ending = attempt(options(seed));
+        let ending = attempt(Options { seed, ..Options::default() });
         assert!(ending.held(), "again: netsim replay {seed}\n{}", ending.found().join("\n"));
     }
+}
+
+fn run(seed: u64) -> Report {
+    soak::run(Options { seed, ..Options::default() })
 }
 
 fn count() -> u64 {
@@ -41,11 +46,21 @@ fn random_sessions_hold() {
     held((200_000..).filter(|seed| seed % 4 == 3).take(count() as usize / 4));
 }
 
+/// So do they without the end-to-end layer's arithmetic.
+#[test]
+fn light_sessions_hold() {
+    for seed in [3, 7, 200_003, 200_007] {
+        let ending = attempt(Options { seed, profile: Profile::Light, ..Options::default() });
+        let found = ending.found().join("\n");
+        assert!(ending.held(), "again: netsim replay {seed} --profile light\n{found}");
+    }
+}
+
 /// Equal seeds, equal traces; other seeds, other traces.
 #[test]
 fn runs_repeat() {
     for seed in [1, 3] {
-        let (one, again, other) = (run(options(seed)), run(options(seed)), run(options(seed + 4)));
+        let (one, again, other) = (run(seed), run(seed), run(seed + 4));
         assert_eq!((one.events, &one.trace), (again.events, &again.trace));
         assert_ne!(one.trace, other.trace);
         assert_eq!(one.verdict, Verdict::Held);
