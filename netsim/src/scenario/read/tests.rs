@@ -250,7 +250,7 @@ fn nonsense_about_arrivals_is_refused_where_it_stands() {
         ("sessions_per_min = 60", "sessions_per_min = 900_000", 21, "arrivals.sessions_per_min", "at most"),
         ("\"pareto\"", "\"pareto\"\nlength_sigma_percent = 9", 24, "arrivals.length_sigma_percent", "pareto"),
         ("length_max_s = 600", "length_max_s = 6", 25, "arrivals.length_max_s", "60 to 86400"),
-        ("\"kill\"", "\"stop\"", 29, "fault.kind", "kill or restart"),
+        ("\"kill\"", "\"stop\"", 29, "fault.kind", "kill, restart or lie"),
         ("node = 2", "nodes = [1, 2]", 29, "fault.kind", "leave one"),
     ];
     for (from, to, line, key, sentence) in cases {

@@ -15,7 +15,9 @@ fn shipped(name: &str) -> Scenario {
 fn every_shipped_scenario_can_be_played() {
     for (name, _) in SHIPPED {
         let scenario = shipped(name);
-        if scenario.arrivals.is_none() {
+        if ["gray-node", "hundred-nodes"].contains(name) {
+            assert!(playable(&scenario).unwrap_err().contains("netsim run"), "{name}");
+        } else if scenario.arrivals.is_none() {
             assert_eq!(playable(&scenario), Ok(()), "{name}");
         } else {
             assert!(playable(&scenario).unwrap_err().contains("netsim compare"), "{name}");
