@@ -56,6 +56,7 @@ pub(super) fn meaning(figure: &str) -> Option<Meaning> {
             ("refused with room left", "%", "while less than 75 % of all capacity was in use")
         }
         "oscillations" => ("oscillations", "", "endpoints back within 10 minutes where they had left"),
+        "redirects_percent" => ("sent on", "%", "the node that the broker named was full"),
         _ => return None,
     };
     Some(Meaning { name, unit, says })

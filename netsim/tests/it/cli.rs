@@ -36,7 +36,7 @@ fn a_run_names_seed_version_commit_profiles_and_trace() {
     let [commit, profile, simulation] =
         ["commit", "profile", "simulation"].map(|key| report[key].as_str().unwrap());
     assert!(first.contains(&format!("commit {commit} {profile} {simulation}, ")), "{first}");
-    assert_eq!((profile, simulation), (netsim::play::profile(), "light"));
+    assert_eq!((profile, simulation), (netsim::play::profile(), "full"));
     let hash = commit.trim_end_matches('+');
     let is_hash = hash.len() >= 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
     assert!(is_hash || commit == "unknown", "{commit}");

@@ -9,10 +9,6 @@ use netsim::soak::{self, attempt, kept};
 /// Seeds that run by default, in each of the parts that run side by side.
 const SEEDS: u64 = 40;
 
-fn options(seed: u64) -> Options {
-    Options { seed, ..Options::default() }
-}
-
 fn held(seeds: impl Iterator<Item = u64>) {
     for seed in seeds {
         let ending = attempt(Options { seed, ..Options::default() });

@@ -61,7 +61,7 @@ fn damage_is_noticed() {
     let mut begins = Vec::new();
     for sequence in 0..3 {
         begins.push(file.len());
-        let input = sealcast_mesh::Input::Message { from: node(2), bytes: vec![sequence; 10] };
+        let input = sealcast_mesh::Input::Message { from: node(2), bytes: vec![sequence; 10].into() };
         file.extend_from_slice(&journal.record(world.node(1), world.now_of(node(1)), &input).bytes);
     }
     assert_eq!(read(&file).unwrap().turns.len(), 3);
