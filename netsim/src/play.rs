@@ -134,7 +134,9 @@ impl Report {
 
 /// Plays a scenario with one seed.
 pub fn play(scenario: &Scenario, options: Options) -> Report {
-    play_to_end(scenario, options).0
+    let mut player = Player::new(scenario, options);
+    player.run();
+    player.report()
 }
 
 /// The same, with where everything is in the end.

@@ -8,6 +8,7 @@ use std::path::Path;
 use proto_spec::membership::MemberKind;
 use serde::{Deserialize, Serialize};
 
+use crate::people::Person;
 use crate::scenario::Scenario;
 use crate::sim::World;
 
@@ -41,10 +42,11 @@ pub struct Hop {
 }
 
 impl EndState {
-    /// A simulation's.
+    /// A simulation's. Only of sessions that stand in the scenario's file.
     pub fn of(world: &World, scenario: &Scenario) -> EndState {
         let mut state = EndState::default();
-        for person in &world.people.persons {
+        let written = |person: &&Person| person.session < scenario.sessions.len();
+        for person in world.people.persons.iter().filter(written) {
             state.placement.insert(person.name.clone(), Seat::default());
         }
         for (number, host) in &world.hosts {
@@ -59,7 +61,7 @@ impl EndState {
             state.routes.insert(here, hops.collect());
             for ((session, member), entry) in &host.attached {
                 let Some(who) = world.people.numbers.get(&(*session, *member)) else { continue };
-                let person = &world.people.persons[*who];
+                let Some(person) = Some(&world.people.persons[*who]).filter(written) else { continue };
                 let seat = state.placement.entry(person.name.clone()).or_default();
                 match entry.kind {
                     MemberKind::Active => seat.active = Some(here),

@@ -267,12 +267,14 @@ fn arrivals_of_the_shipped_scenarios() {
         let options =
             balance::Options { policies: vec![Policy::OURS], seed: 5, seeds: 1, jobs: 1, series: false };
         let compared = balance::compare(&scenario, &options, || {}).unwrap();
-        assert!(compared.endpoints > 3_000, "{name}: {}", compared.endpoints);
+        assert!(compared.endpoints > 2_000, "{name}: {}", compared.endpoints);
         let ours = &compared.rows[0];
         assert_eq!(ours.mean("rejects_with_room_percent"), Some(0.0), "{name}");
         assert_eq!(ours.mean("collateral_moves"), Some(0.0), "{name}");
         let redirected = ours.mean("redirects_percent").unwrap();
-        assert!((redirected > 0.0) == (name == "lying-node"), "{name}: {redirected} %");
+        // Old reports send some to full nodes; a lie many more.
+        let sent_on = if name == "lying-node" { 3.0..20.0 } else { 0.0..1.0 };
+        assert!(sent_on.contains(&redirected), "{name}: {redirected} %");
         let missed: Vec<&str> =
             compared.violations.iter().filter_map(|violation| violation.split(' ').nth(1)).collect();
         let known: &[&str] = if name == "diurnal-three-continents" { &["rtt_p99_over_flow"] } else { &[] };
