@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::Output;
-use super::{EXIT_USAGE, check_writable, code, fits, print, sentence, watched, write, write_page};
+use super::{EXIT_USAGE, code, fits, opened, print, sentence, watched, write};
 use crate::balance::{Comparison, Estimate, FIGURES, Options, Policy, SEEDS_MAX, compare};
 use crate::html;
 use crate::memory;
@@ -70,15 +69,13 @@ impl Compare {
                 return EXIT_USAGE;
             }
         };
-        if let Err(code) = check_writable(self.html.as_deref()) {
-            return code;
-        }
         eprintln!("{}: {} nodes: {}", scenario.name, scenario.nodes.len(), scenario.about);
         if let Err(code) = fits(memory::of_arrivals(&scenario, self.jobs.into())) {
             return code;
         }
-        let mut output = match self.json.as_deref().map(Output::open).transpose() {
-            Ok(output) => output,
+        let outputs = opened(self.json.as_deref()).and_then(|json| Ok((json, opened(self.html.as_deref())?)));
+        let (mut json, mut page) = match outputs {
+            Ok(outputs) => outputs,
             Err(code) => return code,
         };
         let runs = self.seeds * self.policies.0.len() as u64;
@@ -100,11 +97,12 @@ impl Compare {
             eprintln!("netsim: {name} has no [arrivals]: play it with `netsim run {name}`");
             return EXIT_USAGE;
         };
-        let page = || html::compare_page(&scenario, &comparison, &command);
-        if let Err(code) = write_page(self.html.as_deref(), page) {
+        if let Some(page) = &mut page
+            && let Err(code) = page.write(&html::compare_page(&scenario, &comparison, &command))
+        {
             return code;
         }
-        match write(output.as_mut(), &comparison) {
+        match write(json.as_mut(), &comparison) {
             Ok(true) => {}
             Ok(false) => show(&comparison),
             Err(code) => return code,
