@@ -69,7 +69,6 @@ impl Compare {
                 return EXIT_USAGE;
             }
         };
-        eprintln!("{}: {} nodes: {}", scenario.name, scenario.nodes.len(), scenario.about);
         if let Err(code) = fits(memory::of_arrivals(&scenario, self.jobs.into())) {
             return code;
         }
@@ -78,6 +77,7 @@ impl Compare {
             Ok(outputs) => outputs,
             Err(code) => return code,
         };
+        eprintln!("{}: {} nodes: {}", scenario.name, scenario.nodes.len(), scenario.about);
         let runs = self.seeds * self.policies.0.len() as u64;
         let bar = watched().then(|| indicatif::ProgressBar::new(runs));
         let done = || {
