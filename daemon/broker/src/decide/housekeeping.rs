@@ -32,8 +32,15 @@ impl Broker {
         let live = tx.range(keys::live_after(after, HOUSEKEEPING_MAX))?;
         let ids: Vec<SessionId> = live.iter().filter_map(|(key, _)| keys::session_of(key)).collect();
         tx.need_all(ids.iter().map(|id| keys::session(*id)))?;
+        let mut sessions: Vec<(&SessionId, Option<SessionRecord>)> = Vec::with_capacity(ids.len());
         for id in &ids {
-            let session: Option<SessionRecord> = tx.get(&keys::session(*id), "session")?;
+            sessions.push((id, tx.get(&keys::session(*id), "session")?));
+        }
+        // The numbers of all at once: a round of reading for each session would be more than a shell has patience for.
+        let joins =
+            sessions.iter().filter_map(|(_, session)| session.as_ref()).flat_map(|session| &session.joins);
+        tx.need_all(joins.map(|open| keys::join(open.0)))?;
+        for (id, session) in sessions {
             match session {
                 Some(session) if session.alive_until <= tx.now => {
                     retire(tx, session)?;
