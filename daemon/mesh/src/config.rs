@@ -290,10 +290,12 @@ mod tests {
         assert!(refused(|config| config.links_max = 0).contains("links_max"));
         assert!(refused(|config| config.links_max = LINKS_MAX + 1).contains("links_max"));
         let node = NodeNumber::new(2).unwrap();
-        for cost in [0, COST_MAX + 1] {
-            let sentence =
-                Config { link_costs: vec![(node, cost)], ..Config::default() }.validate().unwrap_err();
-            assert!(sentence.contains("link_costs"), "{sentence}");
+        let costs = |link_costs| Config { link_costs, ..Config::default() }.validate();
+        for refused in [vec![(node, 0)], vec![(node, COST_MAX + 1)], vec![(node, 1); LINK_COSTS_MAX + 1]] {
+            assert!(costs(refused).unwrap_err().contains("link_costs"));
+        }
+        for cost in [1, COST_MAX] {
+            assert_eq!(costs(vec![(node, cost); LINK_COSTS_MAX]), Ok(()));
         }
         assert!(refused(|config| config.region = "\n".into()).contains("region"));
         assert!(refused(|config| config.addresses = vec!["a".into(); 9]).contains("addresses"));

@@ -527,6 +527,36 @@ mod tests {
         }
     }
 
+    /// Of the trees those alone are computed again that a change may touch: none for a way that was long and is still, all
+    /// that use an edge or would use it now.
+    #[test]
+    fn changes_touch_the_trees_that_use_them() {
+        // 1 - 2 - 3 is short, 1 - 3 is long.
+        let graph = |long: u16, short: u16| {
+            let link = |number, cost| LsaLink { neighbor: node(number), cost };
+            let links = [
+                [link(2, 10), link(3, long)],
+                [link(1, 10), link(3, short)],
+                [link(1, long), link(2, short)],
+            ];
+            let vertex = |(number, links)| Vertex { node: node(number), avoid: false, links };
+            let vertices: Vec<Vertex<'_>> =
+                (1..).zip(&links).map(|(at, links)| vertex((at, &links[..]))).collect();
+            Graph::new(&vertices)
+        };
+        let touched = |before: &Graph, after: &Graph| {
+            let changed = after.changed_since(before).unwrap();
+            [0, 1, 2].map(|root| {
+                let tree = before.tree(root);
+                changed.iter().any(|edge| tree.is_touched(edge, after))
+            })
+        };
+        assert_eq!(touched(&graph(500, 10), &graph(500, 10)), [false; 3]);
+        assert_eq!(touched(&graph(500, 10), &graph(490, 10)), [false; 3], "nobody goes that way");
+        assert_eq!(touched(&graph(500, 10), &graph(500, 20)), [true; 3], "all do");
+        assert_eq!(touched(&graph(500, 10), &graph(15, 10)), [true, false, true], "1 and 3 would now");
+    }
+
     /// Sends from every node to all others, hop by hop, and holds that each node is reached once.
     fn assert_trees(count: u16, links: &[(u16, u16, u16)]) {
         let links = both(links);
