@@ -132,21 +132,7 @@ impl Import {
             arrivals,
             reports: Reports { interval: Duration::from_secs(1), age: Duration::ZERO },
             faults: Vec::new(),
-            checks: Checks {
-                lost: 0,
-                duplicates: 0,
-                reordered: 0,
-                departed: 0,
-                files_failed: 0,
-                moved_beyond: 0,
-                gap_p99_ms: None,
-                gap_max_ms: None,
-                latency_p99_ms: None,
-                converge_ms: None,
-                load_over_mean_percent: None,
-                rtt_p99_over_flow_percent: None,
-                rejects_ppm: None,
-            },
+            checks: Checks::default(),
         };
         Imported { scenario, notes: self.notes }
     }

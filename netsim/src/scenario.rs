@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proto_spec::NodeNumber;
+use serde::{Deserialize, Serialize};
 
 pub use arrivals::{ArrivalKind, Arrivals, Length, Reports};
 pub use drill::{Drill, Drills, Intrusion, TimedDrill};
@@ -303,8 +304,10 @@ pub enum Fault {
     },
 }
 
-/// What must hold in the end; absent ones are not looked at, but for those that have a value by default.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What must hold in the end, as it stands in the file; absent limits are not looked at, and nothing may be lost unless it is
+/// said how much.
+#[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
 pub struct Checks {
     /// Payloads of reliable channels that a member did not get.
     pub lost: u64,

@@ -1,17 +1,18 @@
 //! One seed under one policy: endpoints ask a broker, nodes admit, redirect or refuse, nodes die and come back.
 
+mod finding;
+mod looking;
+
 use std::time::Duration;
 
 use proto_spec::mesh::LoadReport;
 use proto_spec::{NodeNumber, Timestamp};
-use sealcast_placement::place::{NodeView, place};
-use sealcast_placement::{LoadBook, Probe, SessionPlace, Site};
+use sealcast_placement::{LoadBook, Probe, Site};
 
 use super::demand::Demand;
-use super::flow;
-use super::measure::{Figure, Spread, share};
+use super::measure::{Figure, Spread};
 use super::mesh::Mesh;
-use super::policy::{Asked, Policy, near_us};
+use super::policy::{Policy, near_us};
 use super::series::{Recorder, Series};
 use crate::histogram::Histogram;
 use crate::scenario::{Fault, Scenario};
@@ -25,8 +26,6 @@ const MOVE_MS: u64 = 1_000;
 const OSCILLATION_MS: u64 = 600_000;
 /// Above this part of the capacity of all, in percent, the mesh has no room for certain.
 const ROOM_PERCENT: u64 = 75;
-/// Nodes that a full one looks at for an endpoint, as in relayd.
-const ELSEWHERE_MAX: usize = 32;
 
 /// What came of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -386,144 +385,6 @@ impl<'a> World<'a> {
         true
     }
 
-    fn find(&mut self, who: usize, now: Timestamp) -> Option<usize> {
-        let session = self.session(who);
-        let broker = self.broker(who)?;
-        self.consult_mesh(broker);
-        let named = self.ask(who, broker, &session, now);
-        let first = *named.iter().find(|node| self.nodes[**node].alive)?;
-        if self.has_room(first) {
-            return Some(first);
-        }
-        self.counts.redirected += 1;
-        let second = self.elsewhere(first, broker, &session, now)?;
-        self.has_room(second).then_some(second)
-    }
-
-    fn has_room(&self, node: usize) -> bool {
-        let node = &self.nodes[node];
-        node.alive && node.load < node.capacity
-    }
-
-    /// The nearest broker that lives; among equals by session.
-    fn broker(&self, who: usize) -> Option<usize> {
-        let endpoint = &self.demand.endpoints[who];
-        let rtt = |broker: &usize| {
-            self.scenario.rtt_ms[endpoint.region][self.nodes[self.brokers[*broker].node].region]
-        };
-        let living = || (0..self.brokers.len()).filter(|broker| self.nodes[self.brokers[*broker].node].alive);
-        let best = living().map(|broker| rtt(&broker)).min()?;
-        let equals: Vec<usize> = living().filter(|broker| rtt(broker) == best).collect();
-        Some(equals[endpoint.session as usize % equals.len()])
-    }
-
-    fn ask(&mut self, who: usize, broker: usize, session: &SessionPlace, now: Timestamp) -> Vec<usize> {
-        let region = self.demand.endpoints[who].region;
-        let known: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].known).collect();
-        let some: Vec<Site>;
-        let sites = if known.len() == self.sites.len() {
-            &self.sites[..]
-        } else {
-            some = known.iter().map(|at| self.sites[*at].clone()).collect();
-            &some[..]
-        };
-        let rtt_us: Vec<u64> =
-            known.iter().map(|at| self.scenario.rtt_ms[region][self.nodes[*at].region] * 1_000).collect();
-        let broker = &mut self.brokers[broker];
-        let asked = Asked {
-            sites,
-            book: &broker.book,
-            session,
-            probes: &self.probes[region],
-            rtt_us: &rtt_us,
-            now,
-            turn: broker.turns[region],
-        };
-        let named = self.policy.choose(&asked, &mut self.random);
-        broker.turns[region] += 1;
-        if let Some(first) = named.first() {
-            broker.book.placed(sites[*first].node, now);
-        }
-        named.into_iter().map(|at| known[at]).collect()
-    }
-
-    /// Where a full node sends an endpoint, under every policy: as `relayd` does, by placement from where it stands.
-    fn elsewhere(
-        &mut self,
-        from: usize,
-        broker: usize,
-        session: &SessionPlace,
-        now: Timestamp,
-    ) -> Option<usize> {
-        let here = self.nodes[from].region;
-        let view = |(index, node): (usize, &Node)| {
-            let heard = self.brokers[broker].book.get(node.number);
-            NodeView {
-                node: node.number,
-                failure_domain: self.sites[index].failure_domain.clone(),
-                rtt_us: Some((self.ways_ms[here][node.region] * 1_000) as u32),
-                tree_us: 0,
-                carries_session: session.nodes.contains(&node.number),
-                capacity: node.capacity as u32,
-                reported: heard.map_or(0, |heard| heard.report.attachments),
-                report_age_ms: heard.map_or(u64::MAX, |heard| heard.age_ms(now)),
-                placed_since: 0,
-                arrivals_per_minute: 0,
-                draining: false,
-                full: heard.is_some_and(|heard| heard.report.full),
-            }
-        };
-        let others = self.nodes.iter().enumerate().filter(|(index, node)| *index != from && node.known);
-        let mut views: Vec<NodeView> = others.map(view).collect();
-        views.sort_by_key(|view| (view.rtt_us, view.node));
-        views.truncate(ELSEWHERE_MAX);
-        let placement = place(&views, 1, &mut self.random);
-        let alive =
-            |number: &NodeNumber| self.nodes.iter().position(|node| node.number == *number && node.alive);
-        placement.offered.iter().find_map(alive)
-    }
-
-    /// The nodes with endpoints of this one's session, and the way from each node to the farthest of them.
-    fn session(&self, who: usize) -> SessionPlace {
-        let members = self.demand.sessions[self.demand.endpoints[who].session as usize].clone();
-        let mut at: Vec<usize> = members.filter_map(|member| self.endpoints[member].at).collect();
-        at.sort_unstable();
-        at.dedup();
-        let way = |from: &Node, to: usize| self.way_ms(from.number, from.region, to) * 1_000;
-        let farthest = |node: &Node| {
-            let farthest = at.iter().map(|to| way(node, *to)).max().unwrap_or(0);
-            (node.number, farthest as u32)
-        };
-        let ways_us = if at.is_empty() { Vec::new() } else { self.nodes.iter().map(farthest).collect() };
-        SessionPlace {
-            nodes: at.iter().map(|node| self.nodes[*node].number).collect(),
-            ways_us: ways_us.into_iter().collect(),
-        }
-    }
-
-    fn way_ms(&self, from: NodeNumber, region: usize, to: usize) -> u64 {
-        let to = &self.nodes[to];
-        if to.number == from { 0 } else { self.ways_ms[region][to.region] }
-    }
-
-    /// From the session's first endpoint to this one, and the least that any two nodes could make of it.
-    fn count_way(&mut self, who: usize, node: usize) {
-        let first = self.demand.sessions[self.demand.endpoints[who].session as usize].start;
-        let Some(there) = self.endpoints[first].at.filter(|_| first != who) else { return };
-        let (from, to) = (self.demand.endpoints[first].region, self.demand.endpoints[who].region);
-        let rtt = |region: usize, node: &Node| self.scenario.rtt_ms[region][node.region];
-        let here = &self.nodes[node];
-        self.counts.way_ms +=
-            rtt(from, &self.nodes[there]) + self.way_ms(here.number, here.region, there) + rtt(to, here);
-        // A way over the mesh is no shorter than one over a single node, by the shortest ways between regions.
-        let least = self
-            .nodes
-            .iter()
-            .filter(|node| node.alive)
-            .map(|node| self.ways_ms[from][node.region] + self.ways_ms[node.region][to]);
-        self.counts.way_least_ms += least.min().unwrap_or(0);
-    }
-
     fn leave(&mut self, who: usize, now: Timestamp) {
         self.trace.event(now.0.as_nanos() as u64, who as u64);
         self.endpoints[who].gone = true;
@@ -599,89 +460,6 @@ impl<'a> World<'a> {
                 self.queue.push(moves_at, Event::Move(who));
             }
         }
-    }
-
-    /// How even the load is over nodes that tell the truth: no policy can do anything about the others.
-    fn look(&mut self, now: Timestamp) {
-        if let Some(mesh) = &mut self.mesh {
-            mesh.look();
-        }
-        let due = self.recorder.as_mut().is_some_and(|recorder| recorder.is_due(now));
-        let mut worst = Figure::default();
-        for (group, spread) in self.groups.iter().zip(&mut self.counts.loads) {
-            let honest = |node: &&Node| node.alive && node.told_percent == 100;
-            let living = group.iter().map(|at| &self.nodes[*at]).filter(honest);
-            let loads = living.map(|node| (node.load, node.capacity)).collect::<Vec<_>>();
-            spread.add(&loads);
-            if due {
-                let mut here = Spread::default();
-                here.add(&loads);
-                let figure = here.figure();
-                worst = if figure.value > worst.value { figure } else { worst };
-            }
-        }
-        if let Some(recorder) = self.recorder.as_mut().filter(|_| due) {
-            let loads = self.nodes.iter().map(|node| node.alive.then_some(node.load));
-            recorder.add(now, loads, worst);
-        }
-    }
-
-    fn close_window(&mut self) {
-        for (group, spread) in self.groups.iter().zip(&mut self.counts.herds) {
-            let honest = |node: &&Node| node.alive && node.told_percent == 100;
-            let living = group.iter().map(|at| &self.nodes[*at]).filter(honest);
-            spread.add(&living.map(|node| (node.admitted, node.capacity)).collect::<Vec<_>>());
-        }
-        self.nodes.iter_mut().for_each(|node| node.admitted = 0);
-    }
-
-    /// Round trips of all who are there, and what the cheapest assignment of the same would make of them.
-    fn look_at_peak(&mut self) {
-        let rtt_ms = &self.scenario.rtt_ms;
-        let mut supply = vec![0; rtt_ms.len()];
-        for (who, endpoint) in self.endpoints.iter().enumerate() {
-            let region = self.demand.endpoints[who].region;
-            if let Some(node) = endpoint.at {
-                supply[region] += 1;
-                self.counts.rtt_at_peak.add(rtt_ms[region][self.nodes[node].region], 1);
-            }
-        }
-        let mut room = vec![0; rtt_ms.len()];
-        self.nodes.iter().filter(|node| node.alive).for_each(|node| room[node.region] += node.capacity);
-        // All who are there have a place, so there is an assignment.
-        for (flow, rtt) in flow::cheapest(&supply, &room, rtt_ms).iter().flatten().zip(rtt_ms) {
-            flow.iter().zip(rtt).for_each(|(count, rtt)| self.counts.cheapest.add(*rtt, *count));
-        }
-    }
-
-    /// In the order of [`super::FIGURES`].
-    fn figures(&self) -> Vec<Figure> {
-        let counts = &self.counts;
-        let worst = |spreads: &[Spread]| {
-            let figures = spreads.iter().map(Spread::figure).filter(|figure| figure.value.is_some());
-            figures.max_by(|a, b| a.value.partial_cmp(&b.value).unwrap_or(std::cmp::Ordering::Equal))
-        };
-        let percent = |part, whole| share(100 * part, whole);
-        let over_flow = counts.rtt.at_percent(99).zip(counts.cheapest.at_percent(99));
-        let none = Some(0.0);
-        vec![
-            worst(&counts.loads).unwrap_or_default(),
-            worst(&counts.herds).unwrap_or_default(),
-            Figure::new(counts.rtt.at_percent(50), counts.nearest.at_percent(50)),
-            Figure::new(counts.rtt.at_percent(99), counts.nearest.at_percent(99)),
-            Figure::new(counts.rtt_at_peak.mean(), counts.cheapest.mean()),
-            Figure::new(over_flow.map(|(rtt, flow)| rtt / flow), None),
-            Figure::new(
-                share(counts.way_ms, counts.way_least_ms),
-                Some(1.0).filter(|_| counts.way_least_ms > 0),
-            ),
-            Figure::new(share(counts.moves, counts.deaths), share(counts.moves_own, counts.deaths)),
-            Figure::new(Some(counts.collateral as f64), none),
-            Figure::new(percent(counts.rejected, counts.asked), none),
-            Figure::new(percent(counts.rejected_with_room, counts.asked_with_room), none),
-            Figure::new(Some(counts.oscillations as f64), none),
-            Figure::new(percent(counts.redirected, counts.asked), none),
-        ]
     }
 }
 

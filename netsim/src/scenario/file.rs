@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::Checks;
+
 /// A table of an array, with its place.
 pub(super) type Tables<T> = Vec<Spanned<T>>;
 
@@ -124,24 +126,6 @@ pub(super) struct Fault {
     pub(super) session: Option<String>,
     pub(super) endpoint: Option<String>,
     pub(super) downstream_kib_s: Option<u64>,
-}
-
-#[derive(Deserialize, Serialize, Clone, Debug, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Checks {
-    pub(super) lost: u64,
-    pub(super) duplicates: u64,
-    pub(super) reordered: u64,
-    pub(super) departed: u64,
-    pub(super) files_failed: u64,
-    pub(super) moved_beyond: u64,
-    pub(super) gap_p99_ms: Option<u64>,
-    pub(super) gap_max_ms: Option<u64>,
-    pub(super) latency_p99_ms: Option<u64>,
-    pub(super) converge_ms: Option<u64>,
-    pub(super) load_over_mean_percent: Option<u64>,
-    pub(super) rtt_p99_over_flow_percent: Option<u64>,
-    pub(super) rejects_ppm: Option<u64>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Debug)]

@@ -12,9 +12,8 @@ use toml::Spanned;
 
 use super::file::{self, File};
 use super::{
-    Checks, DURATION_MAX, ENDPOINTS_MAX, EndpointPlan, FILE_BYTES_MAX, Fault, Load, LoadKind, NODES_MAX,
-    NodePlan, Place, SESSION_ENDPOINTS_MAX, Scenario, ScenarioError, SessionPlan, Standby, TimedFault,
-    numbered,
+    DURATION_MAX, ENDPOINTS_MAX, EndpointPlan, FILE_BYTES_MAX, Fault, Load, LoadKind, NODES_MAX, NodePlan,
+    Place, SESSION_ENDPOINTS_MAX, Scenario, ScenarioError, SessionPlan, Standby, TimedFault, numbered,
 };
 
 /// The longest line of chat, as an endpoint takes it.
@@ -90,7 +89,7 @@ pub(super) fn read(file: &str, text: &str) -> Outcome<Scenario> {
         workload: Vec::new(),
         faults: Vec::new(),
         drills: None,
-        checks: checks(&raw.checks),
+        checks: raw.checks,
     };
     for load in &raw.workload {
         scenario.workload.push(reader.load(&scenario, load)?);
@@ -197,27 +196,6 @@ fn table<T>(name: &'static str, raw: &Spanned<T>) -> Table {
 fn is_word(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.len() <= 48 && text.bytes().all(fits)
-}
-
-fn checks(raw: &file::Checks) -> Checks {
-    let file::Checks { lost, duplicates, reordered, departed, files_failed, moved_beyond, .. } = *raw;
-    let file::Checks { gap_p99_ms, gap_max_ms, latency_p99_ms, converge_ms, .. } = *raw;
-    let file::Checks { load_over_mean_percent, rtt_p99_over_flow_percent, rejects_ppm, .. } = *raw;
-    Checks {
-        lost,
-        duplicates,
-        reordered,
-        departed,
-        files_failed,
-        moved_beyond,
-        gap_p99_ms,
-        gap_max_ms,
-        latency_p99_ms,
-        converge_ms,
-        load_over_mean_percent,
-        rtt_p99_over_flow_percent,
-        rejects_ppm,
-    }
 }
 
 struct Reader<'a> {

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::file::{self, File};
 use super::{
-    ArrivalKind, Arrivals, Checks, EndpointPlan, Fault, Length, Load, LoadKind, Place, Scenario, SessionPlan,
+    ArrivalKind, Arrivals, EndpointPlan, Fault, Length, Load, LoadKind, Place, Scenario, SessionPlan,
     Standby, TimedFault, numbered,
 };
 
@@ -57,7 +57,7 @@ impl Scenario {
             }),
             workload: self.workload.iter().map(|load| somewhere(workload(load))).collect(),
             fault: self.faults.iter().map(|timed| somewhere(fault(timed))).collect(),
-            checks: checks(self.checks),
+            checks: self.checks,
         }
     }
 
@@ -261,27 +261,6 @@ fn fault(timed: &TimedFault) -> file::Fault {
         },
     };
     file::Fault { at_ms: ms(timed.at), ..table }
-}
-
-fn checks(checks: Checks) -> file::Checks {
-    let Checks { lost, duplicates, reordered, departed, files_failed, moved_beyond, .. } = checks;
-    let Checks { gap_p99_ms, gap_max_ms, latency_p99_ms, converge_ms, .. } = checks;
-    let Checks { load_over_mean_percent, rtt_p99_over_flow_percent, rejects_ppm, .. } = checks;
-    file::Checks {
-        lost,
-        duplicates,
-        reordered,
-        departed,
-        files_failed,
-        moved_beyond,
-        gap_p99_ms,
-        gap_max_ms,
-        latency_p99_ms,
-        converge_ms,
-        load_over_mean_percent,
-        rtt_p99_over_flow_percent,
-        rejects_ppm,
-    }
 }
 
 #[cfg(test)]

@@ -83,21 +83,7 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         workload,
         faults,
         drills: Some(drills(seed, regions, &numbers, duration)),
-        checks: Checks {
-            lost: 0,
-            duplicates: 0,
-            reordered: 0,
-            departed: 0,
-            files_failed: 0,
-            moved_beyond: 0,
-            gap_p99_ms: None,
-            gap_max_ms: None,
-            latency_p99_ms: None,
-            converge_ms: None,
-            load_over_mean_percent: None,
-            rtt_p99_over_flow_percent: None,
-            rejects_ppm: None,
-        },
+        checks: Checks::default(),
     }
 }
 
